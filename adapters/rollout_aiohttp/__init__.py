@@ -1,0 +1,1 @@
+"""The aiohttp side: `setup`, the middleware, sealed requests and the client guard."""

@@ -1,0 +1,1 @@
+"""Flags over OpenFeature: the client that is asked, and the toolkit's own provider."""

@@ -1,0 +1,1 @@
+"""The ledger and the state store over SQLAlchemy: SQLite and PostgreSQL."""

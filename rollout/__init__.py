@@ -1,0 +1,1 @@
+"""Move a monolithic handler to a fan-out of branches, in shadow first, then step by step."""
