@@ -15,8 +15,8 @@ _INSTALLED_AS = {"migrations": "_migrations", "dashboards": "_dashboards", "cli.
 def shipped(name: str, package: Path = _PACKAGE) -> Path:
     """The path of `migrations`, `dashboards` or `cli.py`, as this installation has it.
 
-    `package` is the folder of the package `rollout`. Raises `UnknownName` for any other name and `RolloutError` where the
-    installation has lost the file. The path is a real one: installations inside a zip file are not supported.
+    `package` is the folder of the package `rollout`. Raises `UnknownName` for any other name and `RolloutError` where
+    the installation has lost the file. The path is a real one: an installation inside a zip file is not supported.
     """
     if name not in _INSTALLED_AS:
         raise UnknownName("shipped file", name, tuple(_INSTALLED_AS))
@@ -27,6 +27,6 @@ def shipped(name: str, package: Path = _PACKAGE) -> Path:
     if beside.exists() and (package.parent / "pyproject.toml").exists():
         return beside
     raise RolloutError(
-        f"This installation of rollout-kit is not whole: {name} is neither {inside} nor in a checkout at {package.parent}. "
+        f"This installation of rollout-kit is not whole: {name} is neither at {inside} nor in a checkout around it. "
         "Install it again: pip install --force-reinstall rollout-kit"
     )
