@@ -1,0 +1,62 @@
+"""Where the code that runs now belongs to: a context variable, set for control and for every branch run.
+
+``record_usage`` may be called anywhere below a branch or control, in tasks it started too; outside of both it does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from rollout.domain.cost import Usage, nano_usd
+
+
+@dataclass(slots=True)
+class RunContext:
+    """The run that this code is part of. ``branch`` is ``""`` for control. ``deadline``: absolute, on ``clock``, in seconds; None: none.
+    ``blocked`` is told the method and address of each side effect that was refused."""
+
+    rollout: str
+    branch: str = ""
+    is_shadow: bool = False
+    deadline: float | None = None
+    clock: Callable[[], float] | None = None
+    usage: Usage = field(default_factory=Usage)
+    blocked: Callable[[str, str], None] | None = None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline, never below 0; None without one."""
+        if self.deadline is None or self.clock is None:
+            return None
+        return max(0.0, self.deadline - self.clock())
+
+
+current_run: ContextVar[RunContext | None] = ContextVar("rollout_current_run", default=None)
+
+
+def in_shadow() -> bool:
+    """Whether this code runs as part of a shadow: nothing it does reaches a user."""
+    run = current_run.get()
+    return run is not None and run.is_shadow
+
+
+def record_usage(
+    *,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    model: str = "",
+    usd: str | float | Decimal | None = None,
+) -> None:
+    """Add what one call of a model used to the branch or control that runs now.
+
+    ``usd``: its cost in dollars; left out, the cost is unknown (not zero). Counts must be 0 or more, else ``ValueError``.
+    """
+    if input_tokens < 0 or output_tokens < 0:
+        raise ValueError(f"token counts must be 0 or more, not {input_tokens} and {output_tokens}")
+    nano = None if usd is None else nano_usd(usd)
+    run = current_run.get()
+    if run is not None:
+        run.usage.add(int(input_tokens), int(output_tokens), nano, model)

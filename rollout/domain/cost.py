@@ -1,0 +1,66 @@
+"""Money and tokens. Inside, dollars are integer nano-dollars (10⁻⁹ $), so that sums are exact; outside, ``Decimal``.
+
+Unknown is a value of its own (None) and never becomes zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+NANO = 1_000_000_000
+
+
+def nano_usd(usd: str | int | float | Decimal) -> int:
+    """Nano-dollars of an amount of dollars, rounded half even. ``ValueError`` if negative, NaN, infinite or not a number."""
+    try:
+        amount = Decimal(str(usd)).scaleb(9)
+    except InvalidOperation:
+        raise ValueError(f'"{usd}" is not an amount of dollars; write for example "0.05"') from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"{usd} is not an amount of dollars; it must be 0 or more and finite")
+    return int(amount.to_integral_value())
+
+
+def usd_of(nano: int) -> Decimal:
+    """Dollars of nano-dollars, exact."""
+    return Decimal(nano).scaleb(-9)
+
+
+def usd_text(nano: int | float | None) -> str:
+    """``"$0.0042"``, or ``"unknown"`` for None; small amounts keep three significant digits."""
+    if nano is None:
+        return "unknown"
+    dollars = float(nano) / NANO
+    if dollars == 0:
+        return "$0"
+    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.3g}"
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one run used: tokens, and its cost in nano-dollars (None: unknown). Mutable only while the run lasts."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    nano: int | None = None
+    model: str = ""
+    priced: bool = True  # False as soon as one call of a model came without a price
+
+    def add(self, input_tokens: int, output_tokens: int, nano: int | None, model: str) -> None:
+        """One more call of a model. A call without a price makes the cost of the whole run unknown."""
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        if model:
+            self.model = model
+        if nano is None:
+            self.priced = False
+        else:
+            self.nano = (self.nano or 0) + nano
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars, or None where unknown. A run that recorded nothing cost 0."""
+        if not self.priced:
+            return None
+        return self.nano or 0

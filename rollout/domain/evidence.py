@@ -1,0 +1,151 @@
+"""What is counted: figures of one second of one stage, by arm, that add up over calls, processes and time.
+
+Arms are assignments. For a unit (a branch, or a group that moves together): arm ``B`` holds the calls whose bucket
+assigns it live, ``A`` those whose bucket does not, ``P`` the pairs (calls of which both sides ran). Unit ``""`` with arm ``*``
+is the rollout itself: the funnel of all its calls. Only calls whose flag said ``auto`` are in ``A`` and ``B``.
+
+Counts of ``Figures``, by name:
+
+====================  =====================================================================================
+``calls``             calls of the arm (A, B), or seen at all (``*``)
+``bad``               A: control failed; B: the candidate failed, timed out or fell back
+``fallbacks``         B: answered by control instead
+``runs``              runs of the unit's branches; ``sla_missed``: of those, longer than their SLA
+``costed``            runs whose cost is known; ``cost_nano`` its sum; ``unpriced`` runs whose cost is unknown
+``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
+``tokens_in/_out``    tokens of the runs
+``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad``, ``only_candidate_bad``
+``matched`` ``ignored`` ``mismatched`` ``incomparable``   P: outcomes of the comparison, disjoint
+``noise``             P: control ran against itself; ``noise_mismatched`` of those
+``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …); ``error:Class`` by class, bounded
+``drawn`` ``started`` ``finished`` ``compared`` ``queued`` ``stored``   ``*``: the funnel of shadow trials
+``skipped:reason``    ``*``: not drawn though active; ``refused:reason``: drawn, but not run; ``dropped:reason`` after it ran
+``served:control`` ``served:candidate`` ``served:fallback``   ``*``: who answered
+``hook:name``         ``*``: hooks of the user's that raised
+====================  =====================================================================================
+
+Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed everything),
+``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that ended ok), ``overhead``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from rollout.domain.histogram import Histogram
+
+Arm = Literal["A", "B", "P", "*"]
+ARMS: Final[tuple[Arm, ...]] = ("A", "B", "P", "*")
+
+
+class Figures:
+    """Counts and histograms by name; a name that is absent is 0, or empty. They add up."""
+
+    __slots__ = ("counts", "histograms")
+
+    def __init__(self, counts: Mapping[str, int] | None = None, histograms: Mapping[str, Histogram] | None = None) -> None:
+        self.counts: dict[str, int] = dict(counts or {})
+        self.histograms: dict[str, Histogram] = dict(histograms or {})
+
+    def __getitem__(self, name: str) -> int:
+        return self.counts.get(name, 0)
+
+    def add(self, name: str, count: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def observe(self, name: str, value: float) -> None:
+        """One more value (seconds) of a histogram."""
+        self.histogram(name).add(value)
+
+    def histogram(self, name: str) -> Histogram:
+        """The histogram of that name, made if it is absent."""
+        found = self.histograms.get(name)
+        if found is None:
+            found = self.histograms[name] = Histogram()
+        return found
+
+    def merge(self, other: Figures) -> None:
+        for name, count in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        for name, histogram in other.histograms.items():
+            self.histogram(name).merge(histogram)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts) or any(self.histograms.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Figures) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def starting(self, prefix: str) -> dict[str, int]:
+        """The counts whose name begins with ``prefix``, by what follows it, largest first."""
+        found = {name[len(prefix) :]: count for name, count in self.counts.items() if name.startswith(prefix)}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "c": {name: count for name, count in sorted(self.counts.items()) if count},
+            "h": {name: histogram.to_json() for name, histogram in sorted(self.histograms.items()) if histogram},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Figures:
+        return cls(data["c"], {name: Histogram.from_json(pairs) for name, pairs in data["h"].items()})
+
+    def __repr__(self) -> str:
+        return f"Figures({self.to_json()})"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockKey:
+    """Whose figures they are. ``second``: of the calls' start, epoch seconds by the database's clock. ``entry``: the number of
+    the stage's entry; ``version``: of the policy; both as the deciding process knew them. Only equal keys (less ``process``) add up.
+    ``span``: seconds covered: 1, or 60 and 3 600 after the roll-up."""
+
+    rollout: str
+    unit: str
+    arm: Arm
+    version: int
+    entry: int
+    second: int
+    span: int = 1
+    process: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The figures of one second of one stage and arm, of one process."""
+
+    key: BlockKey
+    figures: Figures
+
+
+@dataclass(slots=True)
+class UnitBlock:
+    """One second of a unit over all processes, closed: what gates fold. ``scored_*``: each key's first call of the stage only."""
+
+    second: int
+    a: Figures = field(default_factory=Figures)
+    b: Figures = field(default_factory=Figures)
+    pairs: Figures = field(default_factory=Figures)
+    scored_a: Figures = field(default_factory=Figures)
+    scored_b: Figures = field(default_factory=Figures)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A key's first call in a stage, as one process saw it; over processes the earliest start counts. ``latency``: its bucket,
+    -1 for a bad call. ``key_hash``: 16 hex digits."""
+
+    rollout: str
+    unit: str
+    entry: int
+    key_hash: str
+    arm: Arm
+    started_at: float
+    bad: bool
+    latency: int = -1
+    cost_nano: int | None = None

@@ -1,0 +1,80 @@
+"""Log-bucket histograms: each bucket's upper edge is 1.02 times its lower one, so they merge exactly and a quantile is
+known to 2 %. Values are seconds; below a microsecond is bucket 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import log
+from typing import Final
+
+RATIO: Final = 1.02
+SMALLEST: Final = 1e-6
+LAST: Final = 1_200  # about 20 000 seconds
+_SCALE: Final = 1.0 / log(RATIO)
+_SHIFT: Final = -log(SMALLEST) * _SCALE
+
+
+def bucket_of(value: float) -> int:
+    """The bucket of a value in seconds: 0 .. ``LAST``. Bucket i covers [1e-6·1.02^i, 1e-6·1.02^(i+1)); NaN is the last one."""
+    if value <= SMALLEST:
+        return 0
+    return int(log(value) * _SCALE + _SHIFT) if value < 2e4 else LAST
+
+
+def lower_edge(bucket: int) -> float:
+    """The lower edge of a bucket in seconds."""
+    return SMALLEST * RATIO**bucket if bucket > 0 else 0.0
+
+
+def middle(bucket: int) -> float:
+    """The geometric middle of a bucket in seconds: what a quantile reports."""
+    return SMALLEST * RATIO ** (bucket + 0.5)
+
+
+class Histogram(dict[int, int]):
+    """Bucket → count. Only buckets that have one are held."""
+
+    __slots__ = ()
+
+    def add(self, value: float, count: int = 1) -> None:
+        bucket = bucket_of(value)
+        self[bucket] = self.get(bucket, 0) + count
+
+    def merge(self, other: Mapping[int, int]) -> None:
+        for bucket, count in other.items():
+            self[bucket] = self.get(bucket, 0) + count
+
+    @property
+    def total(self) -> int:
+        return sum(self.values())
+
+    def quantile(self, q: float, beyond: int = 0) -> float | None:
+        """The q-quantile in seconds (the middle of its bucket); None when empty.
+
+        ``beyond``: how many further calls took longer than everything here (they failed). Infinite if the quantile is one of those.
+        """
+        total = self.total + beyond
+        if total == 0:
+            return None
+        wanted, seen = q * total, 0
+        for bucket in sorted(self):
+            seen += self[bucket]
+            if seen >= wanted and seen > 0:
+                return middle(bucket)
+        return float("inf")
+
+    def above(self, value: float) -> int:
+        """How many lie in a bucket above that of ``value``."""
+        edge = bucket_of(value)
+        return sum(count for bucket, count in self.items() if bucket > edge)
+
+    def mean(self) -> float | None:
+        total = self.total
+        return sum(middle(bucket) * count for bucket, count in self.items()) / total if total else None
+
+    def to_json(self) -> list[list[int]]:
+        return [[bucket, self[bucket]] for bucket in sorted(self)]
+
+    @classmethod
+    def from_json(cls, pairs: Iterable[Iterable[int]]) -> Histogram:
+        return cls((bucket, count) for bucket, count in pairs)

@@ -1,0 +1,194 @@
+"""The ramp: ordered stages from shadow to everybody, the time to soak at each, and when promotion is frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from rollout.domain.durations import duration_text, percent, seconds, share_of
+
+DEFAULT_STAGES: Final = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """The stages of every branch of a rollout.
+
+    * ``stages``: shares in [0, 1], strictly rising; the first is 0 (shadow), the last at most 1.
+    * ``soak_s``: the least time at each stage, in seconds. Default 600.
+    * ``bake_s``: the time at the last stage before a branch is completed, in seconds. Default: ``soak_s``.
+    * ``approve``: shares that only a person may let a branch enter. Default none.
+    * ``freeze``: windows (UTC) without promotion, ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20 - 2027-01-02"``; a rollback is
+      never frozen. Default none.
+    * ``auto``: whether the controller promotes by itself. Default True; a rollback is always by itself.
+    """
+
+    stages: Sequence[float] = DEFAULT_STAGES
+    soak_s: float = 600.0
+    bake_s: float | None = None
+    approve: Sequence[float] = ()
+    freeze: Sequence[str] = ()
+    auto: bool = True
+    faults: Sequence[str] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        soak: str | float = 600.0,
+        bake: str | float | None = None,
+        approve: str = "",
+        freeze: Sequence[str] = (),
+        auto: bool = True,
+    ) -> Ramp:
+        """A ramp of text: ``Ramp.parse("shadow 1% 5% 25% 50% 100%", soak="10m", approve="25%")``.
+
+        Nothing is raised here: what is wrong is kept in ``faults`` and reported with everything else at start.
+        """
+        faults: list[str] = []
+
+        def shares(words: str) -> tuple[float, ...]:
+            found = []
+            for word in words.replace(",", " ").replace("→", " ").split():
+                try:
+                    found.append(0.0 if word.lower() == "shadow" else share_of(word))
+                except ValueError as error:
+                    faults.append(str(error))
+            return tuple(found)
+
+        def span(value: str | float, default: float) -> float:
+            try:
+                return seconds(value)
+            except ValueError as error:
+                faults.append(str(error))
+                return default
+
+        soak_s = span(soak, 600.0)
+        return cls(
+            stages=shares(text),
+            soak_s=soak_s,
+            bake_s=None if bake is None else span(bake, soak_s),
+            approve=shares(approve),
+            freeze=tuple(freeze),
+            auto=auto,
+            faults=tuple(faults),
+        )
+
+    def problems(self) -> list[str]:
+        """Every mistake, each with its remedy; empty when there is none."""
+        found = list(self.faults)
+        stages = tuple(self.stages)
+        if any(not 0 <= share <= 1 for share in stages):
+            found.append(f"a share is out of range in {self.text()}; each lies between 0% and 100%")
+        elif any(later <= earlier for earlier, later in zip(stages, stages[1:], strict=False)):
+            found.append(f"the shares of {self.text()} do not rise; each stage must be above the one before it")
+        if not self.faults and (len(stages) < 2 or stages[0] != 0):
+            found.append(f'the ramp "{self.text()}" must begin with shadow and name at least one share, as in "shadow 5% 100%"')
+        if strangers := [share for share in self.approve if share not in stages or share == 0]:
+            found.append(f"approve names {', '.join(map(percent, strangers))}, which is no live stage of {self.text()}; name one that is")
+        for name in ("soak_s", "bake_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                found.append(f"{name} is {value}; it must be 0 or more seconds")
+        for window in self.freeze:
+            try:
+                parse_window(window)
+            except ValueError as error:
+                found.append(str(error))
+        return found
+
+    def text(self) -> str:
+        """``"shadow 1% 5% …"``, which ``parse`` reads again."""
+        return " ".join("shadow" if share == 0 else percent(share) for share in self.stages)
+
+    @property
+    def last(self) -> int:
+        """The index of the last stage."""
+        return len(self.stages) - 1
+
+    def share(self, stage: int) -> float:
+        return self.stages[stage]
+
+    def soak_at(self, stage: int) -> float:
+        """Seconds to stay at a stage: the bake time at the last one, the soak time at every other."""
+        return self.soak_s if stage < self.last or self.bake_s is None else self.bake_s
+
+    def frozen_until(self, at: float) -> float | None:
+        """The end (epoch seconds) of the freeze window that covers ``at``, or None. ``at``: epoch seconds, UTC."""
+        ends = [end for window in self.freeze if (end := parse_window(window).end_if_inside(at)) is not None]
+        return max(ends) if ends else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "stages": list(self.stages),
+            "soak_s": self.soak_s,
+            "bake_s": self.bake_s,
+            "approve": list(self.approve),
+            "freeze": list(self.freeze),
+            "auto": self.auto,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Ramp:
+        return cls(
+            stages=tuple(data["stages"]),
+            soak_s=data["soak_s"],
+            bake_s=data["bake_s"],
+            approve=tuple(data["approve"]),
+            freeze=tuple(data["freeze"]),
+            auto=data["auto"],
+        )
+
+    def __str__(self) -> str:
+        return f"{self.text()}, soak {duration_text(self.soak_s)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time without promotion: weekly (offsets in minutes from Monday 00:00 UTC) or once (epoch seconds)."""
+
+    start: float
+    end: float
+    weekly: bool
+
+    def end_if_inside(self, at: float) -> float | None:
+        """When the window that covers ``at`` ends, in epoch seconds; None outside. The start is inside, the end is not."""
+        if not self.weekly:
+            return self.end if self.start <= at < self.end else None
+        moment = datetime.fromtimestamp(at, UTC)
+        monday = moment.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=moment.weekday())
+        minutes = (moment - monday).total_seconds() / 60
+        week = 7 * 24 * 60
+        length = (self.end - self.start) % week or week
+        since = (minutes - self.start) % week
+        return at + (length - since) * 60 if since < length else None
+
+
+_WEEKLY = re.compile(r"^(\w{3})\w*\s+(\d{1,2}):(\d{2})\s*(?:-|–|to|\.\.)\s*(\w{3})\w*\s+(\d{1,2}):(\d{2})$", re.I)
+
+
+def parse_window(text: str) -> Window:
+    """A window of ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20[T10:00] - 2027-01-02"``, UTC. ``ValueError`` with the remedy."""
+    wrong = ValueError(f'"{text}" is no freeze window; write "Fri 16:00 - Mon 08:00" or "2026-12-20 - 2027-01-02" (UTC)')
+    if weekly := _WEEKLY.match(text.strip()):
+        day, hour, minute, to_day, to_hour, to_minute = weekly.groups()
+        if day.lower() not in _DAYS or to_day.lower() not in _DAYS or int(hour) > 24 or int(to_hour) > 24:
+            raise wrong
+        start = (_DAYS.index(day.lower()) * 24 + int(hour)) * 60 + int(minute)
+        end = (_DAYS.index(to_day.lower()) * 24 + int(to_hour)) * 60 + int(to_minute)
+        return Window(start, end, weekly=True)
+    sides = re.split(r"\s+(?:-|–|to)\s+|\.\.", text.strip())
+    if len(sides) != 2:
+        raise wrong
+    try:
+        begin, finish = (datetime.fromisoformat(side).replace(tzinfo=UTC).timestamp() for side in sides)
+    except ValueError:
+        raise wrong from None
+    if finish <= begin:
+        raise ValueError(f'the freeze window "{text}" ends before it begins; swap its ends')
+    return Window(begin, finish, weekly=False)

@@ -1,0 +1,1 @@
+"""Carries the decisions of ``rollout.domain`` out, on the event loop it is given."""

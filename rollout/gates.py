@@ -1,0 +1,115 @@
+"""The gates a user names: ``gates.errors()``, ``gates.latency(q=0.95, worse_by=0.10)`` …
+
+Each returns a frozen ``GateSpec``, a plain value that the policy stores, so that a controller in a process of its own
+judges without the user's code. Every gate takes, by keyword:
+
+* ``window``: how far back it looks, a duration. Default ``"1m"``. A quiet rollout looks back further, until ``minimum`` calls.
+* ``minimum``: the fewest calls that it judges; with fewer it has no opinion (hold). Default 50.
+* ``fewest``: the fewest bad outcomes that make a breach, so that one unlucky call is none. Default 3.
+* ``consecutive``: how many looks in a row must breach. Default 1.
+* ``mode``: ``"threshold"``.
+
+A threshold gate states no error bound.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from rollout.domain.gates import GateSpec
+from rollout.domain.cost import nano_usd
+
+__all__ = ["GateSpec", "cost", "errors", "fallbacks", "latency", "mismatches", "sla"]
+
+
+def errors(
+    *,
+    worse_by: float | None = 0.01,
+    at_most: float | None = None,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    fewest: int = 3,
+    consecutive: int = 1,
+) -> GateSpec:
+    """The candidate fails more often than control at the same moment.
+
+    ``worse_by``: the rate may lie above control's by this much (a share of calls, default 0.01: one point); ``at_most``: it may
+    not lie above this share, whatever control does (default None: no such limit). A failure that fell back counts.
+    """
+    return GateSpec.of("errors", mode, window, minimum, fewest, consecutive, worse_by=worse_by, at_most=at_most)
+
+
+def latency(
+    *,
+    q: float = 0.95,
+    worse_by: float | None = 0.10,
+    at_most_s: float | None = None,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    fewest: int = 3,
+    consecutive: int = 1,
+) -> GateSpec:
+    """A quantile of the candidate's latency against control's at the same moment.
+
+    ``q``: the quantile, in (0, 1), default 0.95; ``worse_by``: the relative tolerance, default 0.10 (10 %); ``at_most_s``: an
+    absolute limit in seconds, default none. A failed call exceeds every latency.
+    """
+    return GateSpec.of("latency", mode, window, minimum, fewest, consecutive, q=q, worse_by=worse_by, at_most=at_most_s)
+
+
+def mismatches(
+    *,
+    at_most: float = 0.001,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    fewest: int = 3,
+    consecutive: int = 1,
+) -> GateSpec:
+    """Calls whose compared replies differ, as a share of those in which both sides answered; default at most 0.001."""
+    return GateSpec.of("mismatches", mode, window, minimum, fewest, consecutive, at_most=at_most)
+
+
+def cost(
+    *,
+    usd_per_call: str | Decimal | None = None,
+    worse_by: float | None = None,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    consecutive: int = 1,
+) -> GateSpec:
+    """The mean cost of the branch per call: at most ``usd_per_call`` dollars, and/or at most ``worse_by`` (relative) above control's.
+
+    An unknown cost is unknown, not zero: the gate then holds and says so.
+    """
+    limit = None if usd_per_call is None else nano_usd(usd_per_call)
+    return GateSpec.of("cost", mode, window, minimum, 1, consecutive, worse_by=worse_by, at_most=limit)
+
+
+def sla(
+    *,
+    at_most: float = 0.05,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    fewest: int = 3,
+    consecutive: int = 1,
+) -> GateSpec:
+    """Runs of the branch that took longer than its ``sla_s``, as a share of its runs; default at most 0.05."""
+    return GateSpec.of("sla", mode, window, minimum, fewest, consecutive, at_most=at_most)
+
+
+def fallbacks(
+    *,
+    at_most: float = 0.01,
+    mode: str = "threshold",
+    window: str | float = "1m",
+    minimum: int = 50,
+    fewest: int = 3,
+    consecutive: int = 1,
+) -> GateSpec:
+    """Calls that were answered by control because the branch failed, as a share of its calls; default at most 0.01."""
+    return GateSpec.of("fallbacks", mode, window, minimum, fewest, consecutive, at_most=at_most)

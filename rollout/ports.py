@@ -1,0 +1,310 @@
+"""What the product needs of the outside world. Adapters implement these; tests use those of ``rollout.testing``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rollout.domain.evidence import Block, Figures, Subject, UnitBlock
+from rollout.domain.gates import GateState
+from rollout.domain.state import BranchState, Change, Decision, FlagOverride, Lease, Policy, Snapshot
+
+
+class Clock(Protocol):
+    """Time. ``monotonic`` for durations, ``wall`` (epoch seconds, UTC) for what people read."""
+
+    def monotonic(self) -> float: ...
+    def wall(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlagAnswer:
+    """``value``: off, shadow, auto or on; ``reason``: of the provider, or why it is ``off`` (``error``, ``type``, ``timeout``, ``not_ready``).
+    ``found``: False where the provider does not know the flag."""
+
+    value: str
+    reason: str = ""
+    found: bool = True
+
+
+class FlagSource(Protocol):
+    """Who says what a call may do at most."""
+
+    def peek(self, flag: str, key: str | None) -> FlagAnswer | None:
+        """The answer if it is a look-up in memory; None if the source must be asked."""
+        ...
+
+    async def ask(self, flag: str, key: str | None, context: Mapping[str, Any]) -> FlagAnswer:
+        """The answer, within 50 ms; an error, a wrong type or a late answer is ``off``. Never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """One branch of a trial. ``outcome``: ok, answered, error, hard_timeout, rejected, skipped, cancelled, shutdown. ``mode``: live or shadow."""
+
+    branch: str
+    mode: str
+    outcome: str
+    latency_s: float | None
+    attempts: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano: int | None = None
+    model: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """One call seen from both sides, redacted, JSON-ready. ``id``: 32 hex digits, made by the process, rising with time.
+
+    ``mode``: shadow, live, reverse. ``outcome``: matched, ignored, mismatched, incomparable. ``differences``: at most 20 dicts with
+    ``path``, ``kind``, ``branch``, ``control``, ``candidate`` (redacted). ``at``: epoch seconds.
+    """
+
+    id: str
+    rollout: str
+    at: float
+    mode: str
+    outcome: str
+    version: int
+    route: str
+    method: str
+    key_hash: str
+    control_status: int | None
+    control_s: float | None
+    candidate_status: int | None
+    candidate_s: float | None
+    reason: str = ""
+    control_error: str = ""
+    candidate_error: str = ""
+    differences: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[RunRecord] = ()
+
+
+@dataclass(slots=True)
+class MismatchCount:
+    """How often a path differed, in one batch. ``noise``: of control against itself. ``example``: one difference as in a trial."""
+
+    rollout: str
+    branch: str
+    path: str
+    kind: str
+    count: int = 0
+    noise: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
+    trials: list[str] = field(default_factory=list)
+    example: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a recorder writes in one transaction. A batch whose ``id`` was written before is not written again."""
+
+    id: str
+    process: str
+    trials: list[TrialRecord] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+    mismatches: list[MismatchCount] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Figures added up over a span of time, of one unit, arm and entry of a stage."""
+
+    unit: str
+    arm: str
+    entry: int
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheckpoint:
+    """What the controller knows of a unit at the last tick: the states of its gates by name, and up to which second they are folded."""
+
+    rollout: str
+    unit: str
+    entry: int
+    version: int
+    closed_second: int
+    states: Mapping[str, GateState]
+
+
+class Ledger(Protocol):
+    """What was observed. Every method raises ``DatabaseError`` when the database cannot be used."""
+
+    async def append(self, batch: Batch) -> None:
+        """Write a batch whole, once. A block no newer than what the controller closed is kept but marked late.
+
+        Mismatch counts add up; at most 500 paths a rollout, the rest count under the path ``"(other)"``.
+        """
+        ...
+
+    async def closed_blocks(self, rollout: str, unit: str, entry: int, version: int, after: int, until: int) -> list[UnitBlock]:
+        """The blocks with ``after < second <= until`` of one unit, entry and version, added up over processes, by time; late ones left
+        out. ``scored_*`` holds the subjects whose earliest start lies in the second (counts ``calls``, ``bad``, histogram ``latency``)."""
+        ...
+
+    async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
+        """Figures of a span (epoch seconds; None: open), by unit, arm and entry."""
+        ...
+
+    async def series(self, rollout: str, unit: str, since: float, until: float, step_s: int) -> list[tuple[int, Mapping[str, Figures]]]:
+        """Figures by step of time and arm, for curves."""
+        ...
+
+    async def late(self, rollout: str) -> int:
+        """How many blocks came too late to be judged."""
+        ...
+
+    async def mismatches(self, rollout: str, path: str | None = None, limit: int = 100) -> list[MismatchCount]:
+        """Paths that differ, most frequent first."""
+        ...
+
+    async def trials(
+        self, rollout: str, *, outcome: str | None = None, path: str | None = None, limit: int = 20, before: str | None = None
+    ) -> list[TrialRecord]:
+        """Stored trials, newest first; of one outcome, or those that differ at a path, or with ids below ``before``."""
+        ...
+
+    async def trial(self, trial_id: str) -> TrialRecord | None: ...
+
+    async def stored(self, rollout: str) -> tuple[int, float | None, float | None]:
+        """How many trials are stored, and the times of the oldest and newest."""
+        ...
+
+    async def purge(self, *, rollout: str | None = None, older_than: float | None = None, key_hash: str | None = None) -> int:
+        """Delete trials (with their runs) and subjects by age (epoch seconds) or key; how many trials went."""
+        ...
+
+    async def maintain(self, policies: Mapping[str, Policy]) -> Mapping[str, int]:
+        """Roll blocks up (to a minute after an hour, to an hour after a day), drop expired trials, old batches. Counts by what was done."""
+        ...
+
+
+class StateStore(Protocol):
+    """What was decided. Every method raises ``DatabaseError`` when the database cannot be used."""
+
+    async def now(self) -> float:
+        """Epoch seconds by the database's clock."""
+        ...
+
+    async def register(self, policy: Policy, actor: str) -> Policy:
+        """Store what the code declares: a new version if it differs from the newest one of the code, else that. Fields set by
+        ``apply`` stay on top. States of new branches begin in shadow. Returns the effective policy."""
+        ...
+
+    async def apply(self, rollout: str, fields: Mapping[str, Any] | None, origin: str, actor: str, reason: str = "") -> Policy:
+        """Put fields of a spec (names as in ``SETTABLE``) on top of what the code declares, as a new version, with its decision;
+        None takes all of them away. Returns the effective policy. ``UnknownName`` if the rollout is not registered."""
+        ...
+
+    async def policy_versions(self, rollout: str) -> list[Policy]:
+        """Every version, newest first."""
+        ...
+
+    async def load(self) -> Snapshot:
+        """Everything decided, in one read."""
+        ...
+
+    async def revision(self) -> int:
+        """A number that rises with every change: cheap to ask."""
+        ...
+
+    def changes(self) -> AsyncIterator[int]:
+        """Yields the revision whenever it has changed (within 0.3 s of the commit); survives a database that goes and returns."""
+        ...
+
+    async def transition(self, change: Change) -> list[BranchState]:
+        """Write a change and its decision in one transaction. ``Conflict`` if a version has moved on, ``Fenced`` if the lease is
+        not held any more: then nothing is written. ``entered_at`` of a state whose ``entry`` rose is set by the database's clock."""
+        ...
+
+    async def record(self, decision: Decision) -> Decision:
+        """Append a decision that moves no branch."""
+        ...
+
+    async def decisions(self, rollout: str | None = None, limit: int = 50, before: int | None = None) -> list[Decision]:
+        """The audit, newest first. ``before``: numbers below it."""
+        ...
+
+    async def lease(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        """Take or renew a lease; None if another holds it. The epoch rises when the holder changes."""
+        ...
+
+    async def holder(self, name: str) -> Lease | None:
+        """Who holds a lease now, if anybody does."""
+        ...
+
+    async def release(self, lease: Lease) -> None: ...
+
+    async def checkpoint(self, rollout: str, unit: str) -> GateCheckpoint | None: ...
+
+    async def save_checkpoints(self, checkpoints: Sequence[GateCheckpoint], lease: Lease | None) -> None:
+        """Store gate states; ``Fenced`` if the lease is not held any more."""
+        ...
+
+    async def set_flag(self, override: FlagOverride) -> None: ...
+    async def clear_flag(self, flag: str, key: str | None, actor: str, reason: str) -> bool: ...
+
+    async def secret(self) -> bytes:
+        """The installation's key for keyed hashes (32 bytes), made at the first call and kept."""
+        ...
+
+    async def fenced(self) -> int:
+        """How many writes of late controllers were refused."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people of a transition. Never raises."""
+
+    async def tell(self, decision: Decision) -> None: ...
+
+
+@dataclass(slots=True)
+class Backend:
+    """A database, opened: both stores over it. ``url`` without its password."""
+
+    state: StateStore
+    ledger: Ledger
+    url: str
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class MetricsSnapshot:
+    """Everything this process counted since it started, read at scrape time.
+
+    * ``rollouts``: rollout → figures of unit ``""`` (the funnel, who served, histograms ``latency`` and ``overhead``).
+    * ``branches``: (rollout, branch, mode) → figures of its runs (``runs``, ``outcome:X``, ``sla_missed``, ``tokens_in``, ``tokens_out``,
+      ``cost_nano``, ``unpriced``; histogram ``run``). Every declared branch and both modes are present from the start.
+    * ``comparisons``: (rollout, branch, outcome) → count; branch ``""`` is the whole reply.
+    * ``inflight``: (rollout, branch) → runs now. ``states``: rollout → branch → state.
+    * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause a gate's name or ``person``.
+    * ``flags``: (flag, value, reason) → evaluations.
+    """
+
+    rollouts: dict[str, Figures] = field(default_factory=dict)
+    branches: dict[tuple[str, str, str], Figures] = field(default_factory=dict)
+    comparisons: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    inflight: dict[tuple[str, str], int] = field(default_factory=dict)
+    states: Mapping[str, Mapping[str, BranchState]] = field(default_factory=dict)
+    transitions: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    rollbacks: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    flags: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    gates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    queue_length: dict[str, int] = field(default_factory=dict)
+    queue_capacity: dict[str, int] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    written: int = 0
+    write_failures: int = 0
+    side_effects_blocked: dict[tuple[str, str], int] = field(default_factory=dict)
+    leader: bool = False
+    last_tick_at: float | None = None
+    fenced_writes: int = 0
+    version: str = ""
