@@ -6,7 +6,7 @@ import sys
 from rollout.resources import shipped
 
 
-def main() -> object:
+def main() -> None:
     """Run the command line; its exit code leaves by SystemExit, as click has it."""
     name = "rollout._cli"
     spec = importlib.util.spec_from_file_location(name, shipped("cli.py"))
@@ -15,8 +15,8 @@ def main() -> object:
     cli = importlib.util.module_from_spec(spec)
     sys.modules[name] = cli  # before it runs, as an import would: dataclasses and pickles look their module up there
     spec.loader.exec_module(cli)
-    return cli.main()
+    cli.main()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
