@@ -50,10 +50,11 @@ endif
 
 # Debian's python3 comes without ensurepip unless python3-venv is installed: then its pip installs into the .venv from outside.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, %s is %s: PYTHON=python3.12 make setup" % (sys.executable, sys.version.split()[0]))'
-	$(if $(filter FORCE,$^),rm -rf .venv)
-	$(BIN)/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear .venv >/dev/null || $(PYTHON) -m venv --clear --without-pip .venv
-	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
-	$$pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
-	$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make setup needs Python 3.11 or later, and $(PYTHON) is %d.%d: PYTHON=python3.12 make setup" % sys.version_info[:2])'
+	@echo "Setting up .venv from requirements.lock: about a minute, once."
+	@$(if $(filter FORCE,$^),rm -rf .venv)
+	@$(BIN)/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip .venv
+	@pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	$$pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock && \
+	$$pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

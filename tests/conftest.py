@@ -1,6 +1,6 @@
 """Fixtures that every test may ask for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -20,3 +20,15 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Keep looptime's plugin away from tests without a loop.
+
+    It asks the policy for the current loop in every test (0.9); where there is none, that makes one which nobody closes
+    (Python 3.11) or warns (3.12 and later), and here a warning is an error.
+    """
+    if pyfuncitem.get_closest_marker("asyncio") is None:
+        pyfuncitem.funcargs.pop("event_loop_policy", None)
+    return (yield)
