@@ -33,7 +33,7 @@ bench: setup  ## the benchmarks, as ratios measured in one run
 soak: setup   ## the tests that take long
 	$(BIN)/pytest -m soak
 
-lock: setup   ## pin the newest releases that pyproject.toml allows (needs uv); the file records no address
+lock:     ## pin the newest releases that pyproject.toml allows (needs uv); the file records no address
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header --no-annotate \
 	    --upgrade --output-file requirements.lock
 
