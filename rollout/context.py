@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from rollout.domain.cost import Usage, nano_usd
@@ -23,7 +23,7 @@ class RunContext:
     is_shadow: bool = False
     deadline: float | None = None
     clock: Callable[[], float] | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage | None = None  # made by the first `record_usage`
     blocked: Callable[[str, str], None] | None = None
 
     @property
@@ -59,4 +59,6 @@ def record_usage(
     nano = None if usd is None else nano_usd(usd)
     run = current_run.get()
     if run is not None:
+        if run.usage is None:
+            run.usage = Usage()
         run.usage.add(int(input_tokens), int(output_tokens), nano, model)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rollout.domain.call import Call, CallSource, Reply
 from rollout.domain.evidence import Block, Figures, Subject, UnitBlock
 from rollout.domain.gates import GateState
 from rollout.domain.state import BranchState, Change, Decision, FlagOverride, Lease, Policy, Snapshot
@@ -308,3 +309,41 @@ class MetricsSnapshot:
     last_tick_at: float | None = None
     fenced_writes: int = 0
     version: str = ""
+
+
+class Host(Protocol):
+    """The web framework, as the engine sees it. ``native`` is a request of the framework's, ``response`` a response of its."""
+
+    def source(self, native: Any) -> CallSource:
+        """The view of a request that calls read from; nothing is copied yet."""
+        ...
+
+    def skip_reason(self, native: Any, max_body: int) -> str | None:
+        """Why this request cannot be shadowed (``too_large``, ``streamed``, ``upgrade`` …), or None. No I/O."""
+        ...
+
+    def has_body(self, native: Any) -> bool: ...
+
+    async def read_body(self, native: Any) -> bytes:
+        """The request's body, read once and fed to control again."""
+        ...
+
+    def keep(self, source: CallSource) -> None:
+        """Copy what a sealed request needs, before control can change it."""
+        ...
+
+    def reply_of(self, response: Any) -> Reply | None:
+        """A copy of a response; None where it cannot be copied (a stream, a file, a socket)."""
+        ...
+
+    def reply_of_error(self, error: BaseException) -> Reply | None:
+        """The reply that an exception of the framework stands for; None for any other exception."""
+        ...
+
+    def response_of(self, reply: Reply, control: Any | None) -> Any:
+        """A fresh response. ``control``: the native response whose cookies and the like it goes on from, if there is one."""
+        ...
+
+    async def run_again(self, handler: Any, call: Call) -> Reply:
+        """Run a handler on a sealed copy of the request, so that nothing it does reaches the user. Raises what it raises."""
+        ...

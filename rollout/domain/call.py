@@ -200,17 +200,47 @@ class Parts(Mapping[str, Any]):
 NO_PARTS: Final = Parts()
 
 
-class Call:
-    """One call of the wrapped handler, as the branches see it. Read only.
+class _Circumstances:
+    """Everything of a call that is not the request: shared by calls that have nothing special, made anew for the others."""
 
-    ``key`` is the targeting key or None; ``state`` what ``capture=`` returned; ``parts`` the parts of the branches this
-    one comes after; ``deadline`` an absolute time on the engine's monotonic clock in seconds, or None.
-    """
-
-    __slots__ = ("_clock", "_source", "body", "deadline", "is_shadow", "key", "parts", "state")
+    __slots__ = ("body", "clock", "deadline", "is_shadow", "key", "parts", "state")
 
     def __init__(
         self,
+        body: bytes = b"",
+        key: str | None = None,
+        state: Mapping[str, Any] = NOTHING,
+        parts: Parts = NO_PARTS,
+        is_shadow: bool = False,
+        deadline: float | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.body = body
+        self.key = key
+        self.state = state
+        self.parts = parts
+        self.is_shadow = is_shadow
+        self.deadline = deadline
+        self.clock = clock
+
+
+_PLAIN: Final = _Circumstances()
+
+
+class Call:
+    """One call of the wrapped handler, as the branches see it. Read only.
+
+    Two slots, because one is made for every call of an active rollout and most are only asked for their key.
+    """
+
+    __slots__ = ("_about", "source")
+
+    def __init__(self, source: CallSource, about: _Circumstances = _PLAIN) -> None:
+        self.source = source
+        self._about = about
+
+    @staticmethod
+    def of(
         source: CallSource,
         *,
         body: bytes = b"",
@@ -220,57 +250,82 @@ class Call:
         is_shadow: bool = False,
         deadline: float | None = None,
         clock: Callable[[], float] | None = None,
-    ) -> None:
-        self._source = source
-        self._clock = clock
-        self.body = body
-        self.key = key
-        self.state = state
-        self.parts = parts
-        self.is_shadow = is_shadow
-        self.deadline = deadline
+    ) -> Call:
+        """A call with everything said. ``deadline`` is absolute, in seconds of ``clock``."""
+        return Call(source, _Circumstances(body, key, state, parts, is_shadow, deadline, clock))
+
+    @property
+    def body(self) -> bytes:
+        """The request's body; empty where it has none."""
+        return self._about.body
+
+    @property
+    def key(self) -> str | None:
+        """The targeting key: who the call belongs to."""
+        return self._about.key
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What ``capture=`` returned."""
+        return self._about.state
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the branches that this one comes after."""
+        return self._about.parts
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether nothing of this run reaches a user."""
+        return self._about.is_shadow
+
+    @property
+    def deadline(self) -> float | None:
+        """Absolute, in seconds of the engine's monotonic clock; None: none."""
+        return self._about.deadline
 
     @property
     def method(self) -> str:
-        return self._source.method
+        return self.source.method
 
     @property
     def path(self) -> str:
-        return self._source.path
+        return self.source.path
 
     @property
     def route(self) -> str:
         """The pattern that matched, such as ``/profile/{id}``: safe as a label, unlike ``path``."""
-        return self._source.route
+        return self.source.route
 
     @property
     def path_params(self) -> Mapping[str, str]:
-        return self._source.path_params
+        return self.source.path_params
 
     @property
     def query(self) -> Mapping[str, str]:
-        return self._source.query
+        return self.source.query
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Case-insensitive."""
-        return self._source.headers
+        return self.source.headers
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        return self._source.cookies
+        return self.source.cookies
 
     @property
     def resources(self) -> Mapping[Any, Any]:
         """The application's ``config_dict``: pools and sessions, shared with the application."""
-        return self._source.resources
+        return self.source.resources
 
     @property
     def remaining_s(self) -> float | None:
         """Seconds until the deadline, never below 0; None where the call has no deadline."""
-        if self.deadline is None or self._clock is None:
+        about = self._about
+        if about.deadline is None or about.clock is None:
             return None
-        return max(0.0, self.deadline - self._clock())
+        return max(0.0, about.deadline - about.clock())
 
     def json(self) -> Any:
         """The body parsed as JSON, anew at each call. Raises ``ValueError`` if it is not JSON."""
@@ -282,7 +337,7 @@ class Call:
 
     async def form(self) -> Mapping[str, Any]:
         """The fields of a form body, files included (adapter's type), parsed anew at each call."""
-        return await self._source.form(self.body)
+        return await self.source.form(self.body)
 
     def with_(
         self,
@@ -292,15 +347,18 @@ class Call:
         deadline: float | None = None,
     ) -> Call:
         """The same call with other parts, mode or deadline."""
+        about = self._about
         return Call(
-            self._source,
-            body=self.body,
-            key=self.key,
-            state=self.state,
-            parts=self.parts if parts is None else parts,
-            is_shadow=self.is_shadow if is_shadow is None else is_shadow,
-            deadline=self.deadline if deadline is None else deadline,
-            clock=self._clock,
+            self.source,
+            _Circumstances(
+                about.body,
+                about.key,
+                about.state,
+                about.parts if parts is None else parts,
+                about.is_shadow if is_shadow is None else is_shadow,
+                about.deadline if deadline is None else deadline,
+                about.clock,
+            ),
         )
 
     def __repr__(self) -> str:

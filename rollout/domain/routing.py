@@ -1,0 +1,107 @@
+"""Which branches run for a call, and how: decided from the state, the flag's ceilings and the buckets alone.
+
+``assign`` is the decision. It is taken once per key while nothing changes, so its result is shared by many calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rollout.domain.state import BranchState, Mode, Policy
+
+Ceiling = Literal["off", "shadow", "auto", "on"]
+BUCKETS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """What routing needs of a unit. ``limit``: buckets below it are live; ``earlier``: those that were live in the stage before.
+    ``stage_live``: whether the stage has two arms. ``testers``: whether an ``on`` flag makes a caller live."""
+
+    name: str
+    branches: tuple[str, ...]
+    salt: str
+    limit: int
+    earlier: int
+    entry: int
+    shadow: bool
+    testers: bool
+
+    @property
+    def stage_live(self) -> bool:
+        return self.limit > 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """How one caller is treated: the arm by unit (``"A"``, ``"B"``, or ``""``: counted in neither), the branches that are live and
+    those that run in shadow. Equal decisions of one plan are one object (``Router``), so identity is equality."""
+
+    arms: tuple[str, ...]
+    live: tuple[str, ...]
+    shadow: tuple[str, ...]
+
+    @property
+    def runs(self) -> bool:
+        return bool(self.live or self.shadow)
+
+
+def plan_units(policy: Policy, states: Mapping[str, BranchState]) -> tuple[UnitPlan, ...]:
+    """The plans of a policy's units from where their branches stand. A branch without a state does not run."""
+    plans = []
+    for name, members in policy.units().items():
+        state = states.get(members[0].name)
+        if state is None:
+            continue
+        stage = min(state.stage, policy.ramp.last)
+        plans.append(
+            UnitPlan(
+                name=name,
+                branches=tuple(member.name for member in members),
+                salt=members[0].salt,
+                limit=round(state.share * BUCKETS),
+                earlier=round(policy.ramp.share(stage - 1) * BUCKETS) if state.live and stage > 0 else 0,
+                entry=state.entry,
+                shadow=state.shadow and all(member.effects != "write" for member in members),
+                testers=state.mode is not Mode.rolled_back,
+            )
+        )
+    return tuple(plans)
+
+
+def assign(
+    plans: Sequence[UnitPlan],
+    after: Mapping[str, Sequence[str]],
+    ceilings: Sequence[Ceiling],
+    buckets: Sequence[int],
+) -> Assignment:
+    """The decision for one caller. ``ceilings`` and ``buckets`` go with ``plans``, one each.
+
+    A bucket below the unit's limit is live, if the flag says ``auto``; ``on`` is live whatever the bucket; ``shadow`` and ``off`` never are,
+    and only ``auto`` is counted in an arm. A branch is live only where all that it comes after are.
+    """
+    arms: list[str] = []
+    live: set[str] = set()
+    shadow: list[str] = []
+    for plan, ceiling, bucket in zip(plans, ceilings, buckets, strict=True):
+        drawn = bucket < plan.limit
+        arms.append(("B" if drawn else "A") if ceiling == "auto" and plan.stage_live else "")
+        if (ceiling == "auto" and drawn) or (ceiling == "on" and plan.testers):
+            live.update(plan.branches)
+        elif ceiling != "off" and plan.shadow:
+            shadow.extend(plan.branches)
+    while stranded := {name for name in live if not live.issuperset(after.get(name, ()))}:
+        live -= stranded
+        shadow.extend(name for plan in plans if plan.shadow for name in plan.branches if name in stranded)
+    running = live.union(shadow)
+    while orphans := {name for name in shadow if not running.issuperset(after.get(name, ()))}:
+        shadow = [name for name in shadow if name not in orphans]
+        running -= orphans
+    order = [name for plan in plans for name in plan.branches]
+    return Assignment(
+        arms=tuple(arms),
+        live=tuple(name for name in order if name in live),
+        shadow=tuple(name for name in order if name in set(shadow)),
+    )

@@ -1,0 +1,80 @@
+"""What the request path works from: one immutable view of everything decided for one rollout, replaced whole when it changes.
+
+The view also keeps what it worked out for each key, because a caller is treated alike until something is decided: one look-up
+in a dict then stands for the flag, the buckets and the routing of a call. A new view forgets all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+from rollout.domain.bucketing import bucket
+from rollout.domain.flags import ceiling
+from rollout.domain.routing import BUCKETS, Assignment, Ceiling, UnitPlan, assign, plan_units
+from rollout.domain.state import BranchState, Policy
+from rollout.engine.counting import Cell, Second, Tally
+
+MAX_KEYS: Final = 50_000
+
+
+class View:
+    """See the module. ``active``: whether any branch may run at all; the request path looks at nothing else when it may not."""
+
+    def __init__(self, policy: Policy, states: Mapping[str, BranchState], tally: Tally) -> None:
+        self.policy = policy
+        self.states = states
+        self.plans: tuple[UnitPlan, ...] = plan_units(policy, states)
+        self.active = any(plan.limit or plan.shadow for plan in self.plans)
+        self.sample = policy.sample
+        self.noise = policy.noise
+        self.reverse = policy.reverse
+        self.after: Mapping[str, Sequence[str]] = {branch.name: branch.after for branch in policy.branches}
+        self.unit_of: Mapping[str, int] = {name: at for at, plan in enumerate(self.plans) for name in plan.branches}
+        self.flags: tuple[str | None, ...] = tuple(_flag_of(policy, plan) for plan in self.plans)
+        self.scored = tuple(at for at, plan in enumerate(self.plans) if plan.stage_live) if policy.sticky else ()
+        self.by_key: dict[str, Assignment] = {}
+        self.cell: Cell | None = None  # of the assignment that was seen last, in the second that is open
+        self.last: Assignment | None = None
+        self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
+        self._tally = tally
+        self._second: Second | None = None
+
+    def second(self, number: int) -> Second:
+        """The open second of that number (epoch seconds)."""
+        second = self._second
+        if second is None or second.number != number:
+            second = self._second = self._tally.second(number, self.plans, self.policy.version)
+        return second
+
+    def assignment(self, ceilings: Sequence[Ceiling], buckets: Sequence[int]) -> Assignment:
+        """How a caller with these ceilings and buckets (one each by unit) is treated. Equal answers are one object."""
+        drawn = tuple(number < plan.limit for number, plan in zip(buckets, self.plans, strict=True))
+        alike = (tuple(ceilings), drawn)
+        found = self._alike.get(alike)
+        if found is None:
+            found = self._alike[alike] = assign(self.plans, self.after, ceilings, buckets)
+        return found
+
+    def ceilings(self, rollout_answer: str, own: Mapping[str, str]) -> tuple[Ceiling, ...]:
+        """The ceiling by unit, of the rollout's answer and the answers of the branches' own flags."""
+        return tuple(
+            cast(Ceiling, ceiling(rollout_answer, own.get(flag) if flag else None)) for flag in self.flags
+        )
+
+    def buckets(self, key: str | None, dice: Callable[[], float]) -> list[int]:
+        """The buckets by unit: of the key, or drawn anew where there is none (or it is not sticky)."""
+        if key is None or not self.policy.sticky:
+            return [int(dice() * BUCKETS) for _ in self.plans]
+        return [bucket(plan.salt, key) if 0 < plan.limit < BUCKETS else 0 for plan in self.plans]
+
+    def remember(self, key: str, assignment: Assignment) -> None:
+        """Keep what was worked out for a key; when too many are kept, all are forgotten."""
+        if len(self.by_key) >= MAX_KEYS:
+            self.by_key.clear()
+        self.by_key[key] = assignment
+
+
+def _flag_of(policy: Policy, plan: UnitPlan) -> str | None:
+    """The flag that a unit's branches declare, if one does."""
+    return next((flag for name in plan.branches if (branch := policy.branch(name)) and (flag := branch.flag)), None)
