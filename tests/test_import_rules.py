@@ -60,8 +60,8 @@ RULES = {
     "rollout/usage": Rule(may=DECLARED),
     "rollout/ports": Rule(may=("rollout.domain.*", "rollout.errors")),
     "rollout/engine": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
-    "rollout/usecases": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
-    "rollout/testing": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
+    "rollout/usecases": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*")),
+    "rollout/testing": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.testing.*")),
     "rollout/resources": Rule(may=("rollout.errors",)),
     "rollout/__main__": Rule(may=("rollout.resources",)),
     "rollout/__init__": Rule(may=DECLARED),
@@ -74,17 +74,21 @@ RULES = {
     ),
     "adapters/rollout_openfeature": Rule(may=(*ANY_OF_ROLLOUT, "rollout_openfeature.*", "openfeature.*")),
     "adapters/rollout_prometheus": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prometheus.*", "prometheus_client.*")),
-    "adapters/rollout_render": Rule(may=(*ANY_OF_ROLLOUT, "rollout_render.*", "rich.*", "jinja2.*", "markupsafe.*")),
+    "adapters/rollout_render": Rule(
+        may=(*ANY_OF_ROLLOUT, "rollout_render.*", "rich.*", "jinja2.*", "markupsafe.*", "click.*"),
+    ),
     "adapters/rollout_spec": Rule(may=(*ANY_OF_ROLLOUT, "rollout_spec.*", "pydantic.*", "pydantic_core.*")),
     "adapters/rollout_sql": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_sql.*", "sqlalchemy.*", "alembic.*", "aiosqlite.*", "asyncpg.*"),
     ),
-    "adapters/rollout_wiring": Rule(may=(*ANY_OF_ROLLOUT, "rollout_wiring.*", *ANY_ADAPTER, "rollout_demo")),
+    "adapters/rollout_wiring": Rule(
+        may=(*ANY_OF_ROLLOUT, "rollout_wiring.*", *(f"{adapter}.*" for adapter in ANY_ADAPTER), "rollout_demo"),
+    ),
     # Public names only, as a user would: no module of `rollout` but those that a user is told of.
     "adapters/rollout_demo": Rule(
         may=("rollout", "rollout.gates", "rollout.testing", "rollout_demo.*", *ANY_ADAPTER, "aiohttp.*", "rich.*"),
     ),
-    "cli": Rule(may=("rollout.usecases.*", "rollout.errors", "rollout_wiring", "rollout_render", "click.*")),
+    "cli": Rule(may=("rollout.usecases.*", "rollout.errors", "rollout_wiring.*", "rollout_render.*", "click.*")),
     "migrations/env": Rule(may=("rollout_sql.*", "alembic.*", "sqlalchemy.*")),
     "migrations/versions": Rule(may=("alembic.*", "sqlalchemy.*")),
 }
