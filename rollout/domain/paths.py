@@ -135,7 +135,7 @@ class Path:
         """``value`` with ``part`` laid at this path; nothing that was handed in is changed.
 
         Only the objects and arrays along the path are copied (shallow), everything beside it is shared by identity, so
-        that comparing the result with ``value`` by ``==`` costs little. Objects that are missing on the way are created; an
+        that comparing the result with ``value`` by ``==`` costs little. Missing objects on the way are created; an
         index may be that of an element or the one after the last. Raises ``PathError`` where something that is neither
         object nor array stands in the way (null included), where a name meets an array or an index an object, where an
         index is out of range, or where the path is not plain.
