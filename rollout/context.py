@@ -13,7 +13,7 @@ from decimal import Decimal
 from rollout.domain.cost import Usage, nano_usd
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RunContext:
     """The run that this code is part of. ``branch`` is ``""`` for control. ``deadline``: absolute, on ``clock``, in seconds; None: none.
     ``blocked`` is told the method and address of each side effect that was refused."""

@@ -1,0 +1,406 @@
+"""One fan-out: every chosen branch at most once, each in a task of its own, each cut from outside.
+
+``FanOut.start`` starts what comes after nothing; what ends starts what waited for it. A ``BranchRun`` is the supervisor, the
+context and the outcome of one run in one object, because at three runs a call every object more is felt. It is settled
+exactly once, synchronously: by the branch that returns or raises, by the timer that cuts it, or by the caller that goes
+away. A body that swallows its cancellation is left behind as an orphan: nobody waits for it, but its slot in the bulkhead
+stays taken until it really ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+from rollout.context import RunContext, current_run
+from rollout.definition import Branch
+from rollout.domain.call import Call, Parts
+from rollout.domain.cost import Usage
+from rollout.domain.histogram import bucket_of
+from rollout.domain.outcomes import RunOutcome
+from rollout.engine.timers import TimerLane, Timers
+from rollout.errors import BranchTimeout, Rejected
+
+OK: Final = RunOutcome.ok
+_MOST_ERROR_NAMES = 50
+
+
+class Station:
+    """One branch of a rollout in this process: its bulkhead, its timer lane, what its runs added up to. ``mode``: live or shadow."""
+
+    __slots__ = (
+        "after",
+        "branch",
+        "errors",
+        "inflight",
+        "lane",
+        "latency",
+        "mode",
+        "name",
+        "orphans",
+        "outcomes",
+        "priced_runs",
+        "sla_missed",
+        "sla_s",
+        "spent",
+        "timeout_s",
+        "tokens_in",
+        "tokens_out",
+        "unpriced_runs",
+    )
+
+    def __init__(self, branch: Branch, mode: str, timeout_s: float, lane: TimerLane | None) -> None:
+        """``lane``: of its hard timeout; None where the deadline of the call comes first anyway."""
+        self.branch = branch
+        self.name = branch.name
+        self.mode = mode
+        self.after = branch.depends_on
+        self.timeout_s = timeout_s
+        self.sla_s = branch.sla_s if branch.sla_s is not None else float("inf")
+        self.lane = lane
+        self.inflight = 0
+        self.orphans = 0
+        self.outcomes: dict[str, int] = {}
+        self.errors: dict[str, int] = {}
+        self.latency: dict[int, int] = {}
+        self.sla_missed = 0
+        self.tokens_in = self.tokens_out = self.spent = 0
+        self.priced_runs = self.unpriced_runs = 0
+
+    def count(self, run: BranchRun) -> None:
+        """Add a settled run to the totals since the start."""
+        outcome = run.outcome
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if outcome is OK:
+            took = run.finished - run.started
+            bucket = bucket_of(took)
+            self.latency[bucket] = self.latency.get(bucket, 0) + 1
+            if took > self.sla_s:
+                self.sla_missed += 1
+        if run.usage is not None:
+            self._spend(run.usage)
+
+    def error_name(self, error: BaseException) -> str:
+        """The class of an error as a label: at most 50 different ones a branch, ``other`` after that."""
+        name = type(error).__name__
+        if name not in self.errors and len(self.errors) >= _MOST_ERROR_NAMES:
+            name = "other"
+        self.errors[name] = self.errors.get(name, 0) + 1
+        return name
+
+    def _spend(self, usage: Usage) -> None:
+        self.tokens_in += usage.input_tokens
+        self.tokens_out += usage.output_tokens
+        if usage.cost is None:
+            self.unpriced_runs += 1
+        else:
+            self.priced_runs += 1
+            self.spent += usage.cost
+
+
+class BranchRun(RunContext):
+    """One run of one branch. Settled when ``outcome`` is set; ``part`` where it is ok, ``error`` where it raised."""
+
+    __slots__ = ("_fan", "began", "call", "error", "finished", "outcome", "part", "reason", "started", "station", "task")
+
+    def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:  # RunContext's fields are set here
+        self.rollout = fan.rollout
+        self.branch = station.name
+        self.is_shadow = fan.shadow
+        self.deadline = fan.deadline
+        self.clock = fan.clock
+        self.usage = None
+        self.blocked = fan.blocked
+        self.station = station
+        self.call = call
+        self.started = started
+        self.finished = started
+        self.outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
+        self.part: Any = None
+        self.error: BaseException | None = None
+        self.reason = ""
+        self.began = False
+        self.task: asyncio.Task[None] | None = None
+        self._fan = fan
+
+    async def drive(self) -> None:
+        """The body of the run's task."""
+        self.began = True
+        current_run.set(self)
+        station = self.station
+        try:
+            part = await station.branch.run(self.call)
+        except asyncio.CancelledError:
+            self.settle(RunOutcome.cancelled)
+        except (KeyboardInterrupt, GeneratorExit):
+            self.settle(RunOutcome.cancelled)
+            raise
+        except BaseException as error:  # a branch's failure is data, SystemExit included: it must not end the user's server
+            answered = station.branch.answers and isinstance(error, tuple(station.branch.answers))
+            self.settle(RunOutcome.answered if answered else RunOutcome.error, error=error)
+        else:
+            self.settle(OK, part)
+        finally:
+            self._release()
+
+    def settle(self, outcome: RunOutcome, part: Any = None, error: BaseException | None = None) -> None:
+        """End the run, once; whatever comes later changes nothing."""
+        if self.outcome is not None:
+            return
+        fan = self._fan
+        self.finished = fan.clock()
+        self.outcome = outcome
+        self.part = part
+        self.error = error
+        if self.station.lane is not None:
+            self.station.lane.remove(self)
+        if self.station.branch.meter is not None and outcome is OK:
+            self._meter(part)
+        self.station.count(self)
+        fan.settled(self)
+
+    def expire(self) -> None:
+        """The hard timeout."""
+        self.cut(RunOutcome.hard_timeout)
+
+    def cut(self, outcome: RunOutcome) -> None:
+        """End the run from outside: settled at once, its task cancelled. If it goes on regardless, it is an orphan."""
+        if self.outcome is not None:
+            return
+        error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
+        self.settle(outcome, error=error)
+        if self.task is not None:
+            if self.began:
+                self.station.orphans += 1
+                self.reason = "orphan"
+            else:
+                self._release()  # a task cancelled before its first step never runs its finally
+            self.task.cancel()
+
+    def _release(self) -> None:
+        self.station.inflight -= 1
+        if self.reason == "orphan":
+            self.station.orphans -= 1
+        self.task = None  # the task holds this run, this run the task: break the circle
+
+    def _meter(self, part: Any) -> None:
+        meter = self.station.branch.meter
+        try:
+            used = meter(part) if meter is not None else None
+        except Exception as error:  # a hook of the user's must not end a run
+            self._fan.hook_failed("meter", error)
+            return
+        if used is not None:
+            self.usage = used
+
+    @property
+    def took_s(self) -> float:
+        """Seconds from start to end."""
+        return self.finished - self.started
+
+
+class FanOut:
+    """The runs of one call. ``done`` when all are settled; ``failed`` as soon as a required one is without a part or an answer."""
+
+    __slots__ = (
+        "_for_all",
+        "_names",
+        "_waiter",
+        "_wanted",
+        "blocked",
+        "call",
+        "clock",
+        "context",
+        "deadline",
+        "deadline_lane",
+        "failed",
+        "hook_failed",
+        "loop",
+        "pending",
+        "rollout",
+        "runs",
+        "shadow",
+        "stations",
+    )
+
+    def __init__(
+        self,
+        rollout: str,
+        stations: Mapping[str, Station],
+        names: Sequence[str],
+        call: Call,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        shadow: bool,
+        deadline_lane: TimerLane,
+        context: Context,
+        hook_failed: Callable[[str, BaseException], None],
+        blocked: Callable[[str, str], None] | None = None,
+        earlier: Mapping[str, BranchRun] | None = None,
+    ) -> None:
+        """``names``: what is to run. ``earlier``: runs of the same call that ended before, whose parts count."""
+        self.rollout = rollout
+        self.stations = stations
+        self.call = call
+        self.loop = loop
+        self.clock = loop.time
+        self.shadow = shadow
+        self.deadline = call.deadline
+        self.deadline_lane = deadline_lane
+        self.context = context
+        self.hook_failed = hook_failed
+        self.blocked = blocked
+        self.runs: dict[str, BranchRun] = dict(earlier) if earlier else {}
+        self.pending = 0
+        self.failed: BranchRun | None = None
+        self._names = names
+        self._wanted: list[str] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._for_all = True
+
+    def start(self) -> None:
+        """Start every branch that waits for nothing."""
+        now = self.clock()
+        stations = self.stations
+        waiting: list[str] | None = None
+        for name in self._names:
+            station = stations[name]
+            if not station.after:
+                self._begin(station, self.call, now)
+            elif waiting is None:
+                waiting = [name]
+            else:
+                waiting.append(name)
+        self.deadline_lane.add(self, now)
+        if waiting:
+            self._wanted = waiting
+            self._begin_waiting()
+        if not self.pending:
+            self.deadline_lane.remove(self)
+
+    def _begin(self, station: Station, call: Call, now: float) -> None:
+        run = BranchRun(station, self, call, now)
+        self.runs[station.name] = run
+        self.pending += 1
+        branch = station.branch
+        if branch.when is not None and not self._wants(branch, call):
+            run.reason = "when"
+            run.settle(RunOutcome.skipped)
+        elif station.inflight >= branch.max_concurrency:
+            run.settle(RunOutcome.rejected, error=Rejected(f"branch {branch.name}: {branch.max_concurrency} runs are under way"))
+        else:
+            station.inflight += 1
+            if station.lane is not None:
+                station.lane.add(run, now)
+            run.task = self.loop.create_task(run.drive(), context=self.context.copy())
+
+    def _begin_waiting(self) -> None:
+        """Start what only waited for branches that are settled; skip what waited for one that has no part."""
+        moved = True
+        while moved and self._wanted:
+            moved = False
+            for name in list(self._wanted):
+                station = self.stations[name]
+                needed = [self.runs.get(other) for other in station.after]
+                if any(run is None and other in self._wanted for run, other in zip(needed, station.after, strict=True)):
+                    continue
+                if any(run is not None and run.outcome is None for run in needed):
+                    continue
+                self._wanted.remove(name)
+                moved = True
+                parts = {run.branch: run.part for run in needed if run is not None and run.outcome is OK}
+                call = self.call.with_(parts=Parts(parts, {name: "missing" for name in station.after if name not in parts}))
+                if all(other in parts or not self.stations[other].branch.required for other in station.after):
+                    self._begin(station, call, self.clock())
+                else:
+                    self._skip(station, call)
+
+    def _skip(self, station: Station, call: Call) -> None:
+        run = BranchRun(station, self, call, self.clock())
+        self.runs[station.name] = run
+        self.pending += 1
+        run.reason = "after"
+        run.settle(RunOutcome.skipped)
+
+    def _wants(self, branch: Branch, call: Call) -> bool:
+        try:
+            return bool(branch.when(call)) if branch.when is not None else True
+        except Exception as error:  # a hook of the user's: the branch is skipped, and it is counted
+            self.hook_failed("when", error)
+            return False
+
+    def settled(self, run: BranchRun) -> None:
+        """A run has ended: start what waited for it; wake whoever waits for all, or for the first failure."""
+        self.pending -= 1
+        if self._wanted:
+            self._begin_waiting()
+        if run.outcome is not OK and run.station.branch.required and run.outcome is not RunOutcome.answered and run.reason != "when":
+            self.failed = self.failed or run
+        if not self.pending:
+            self.deadline_lane.remove(self)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and (not self.pending or (self.failed is not None and not self._for_all)):
+            waiter.set_result(None)
+
+    async def decided(self) -> None:
+        """Wait until every run is settled, or a required one has failed."""
+        if self.pending and self.failed is None:
+            await self._wait(for_all=False)
+
+    async def finished(self) -> None:
+        """Wait until every run is settled."""
+        while self.pending:
+            await self._wait(for_all=True)
+
+    async def _wait(self, *, for_all: bool) -> None:
+        waiter = self._waiter = self.loop.create_future()
+        self._for_all = for_all
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def expire(self) -> None:
+        """The deadline of the call."""
+        self.cut(RunOutcome.hard_timeout)
+
+    def cut(self, outcome: RunOutcome) -> None:
+        """End every run that is not settled, and start none of those that wait."""
+        waiting, self._wanted = self._wanted, None
+        for name in waiting or ():
+            self._skip(self.stations[name], self.call)
+        for run in list(self.runs.values()):
+            run.cut(outcome)
+
+    def parts(self) -> Parts:
+        """What the aggregator gets."""
+        parts: dict[str, Any] = {}
+        missing: dict[str, str] = {}
+        for name in self.stations:
+            run = self.runs.get(name)
+            if run is None:
+                missing[name] = "not_live"
+            elif run.outcome is OK:
+                parts[name] = run.part
+            else:
+                missing[name] = f"{run.outcome}({run.reason})" if run.reason else str(run.outcome or "pending")
+        return Parts(parts, missing)
+
+    def release(self) -> None:
+        """Break the references between runs and fan-out, so that no garbage collection is needed to free them."""
+        self.runs = {}
+        self.stations = {}
+
+
+def stations_of(
+    branches: Iterable[Branch], mode: str, timers: Timers, timeout_of: Callable[[Branch], float], deadline_s: float
+) -> dict[str, Station]:
+    """The stations of a rollout's branches for one mode, in the order declared."""
+    found: dict[str, Station] = {}
+    for branch in branches:
+        timeout_s = timeout_of(branch)
+        lane = timers.lane(timeout_s) if timeout_s < deadline_s else None
+        found[branch.name] = Station(branch, mode, timeout_s, lane)
+    return found
