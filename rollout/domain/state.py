@@ -170,7 +170,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, rollout: str, version: int, data: Mapping[str, Any], registered_at: float = 0.0) -> Policy:
-        plain = {name: value for name, value in data.items() if name not in ("branches", "ramp", "gates")}
+        plain = {name: value for name, value in data.items() if name not in ("branches", "ramp", "gates", "routes")}
         return cls(
             rollout=rollout,
             version=version,
@@ -178,6 +178,7 @@ class Policy:
             branches=tuple(BranchPolicy(**{**b, "after": tuple(b["after"])}) for b in data["branches"]),
             ramp=Ramp.from_dict(data["ramp"]),
             gates=tuple(GateSpec.from_dict(gate) for gate in data["gates"]),
+            routes=tuple(data["routes"]),
             **plain,
         )
 

@@ -1,0 +1,51 @@
+"""A policy in layers: what the code declares, and on top of it the fields that a spec file set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rollout.domain.gates import GateSpec
+from rollout.domain.ramp import Ramp
+from rollout.domain.state import SETTABLE, Policy
+from rollout.errors import UnknownName
+
+_COLUMN: Final = {
+    "budget.latency_s": "latency_s",
+    "shadow.sample": "sample",
+    "shadow.noise": "noise",
+    "shadow.reverse": "reverse",
+    "store.sample": "store_sample",
+    "store.ttl_s": "ttl_s",
+}
+
+
+def layered(declared: Policy, fields: Mapping[str, Any], origin: str, *, version: int, at: float) -> Policy:
+    """The policy in force, as version ``version`` of ``at`` (epoch seconds).
+
+    ``declared``: of the code alone; ``fields``: by their names in ``SETTABLE``, as values of the domain or as JSON;
+    ``origin``: where they come from. The settle time follows the budget. ``UnknownName`` for a field no spec may set.
+    """
+    data = declared.to_dict()
+    for name, value in plain_fields(fields).items():
+        data[_COLUMN.get(name, name)] = {**data["ramp"], **value} if name == "ramp" else value
+    data["origins"] = {**data["origins"], **dict.fromkeys(fields, origin)}
+    if "budget.latency_s" in fields:
+        data["settle_s"] = max([data["latency_s"], *(branch["hard_timeout_s"] for branch in data["branches"])]) + 0.1
+    return Policy.from_dict(declared.rollout, version, data, at)
+
+
+def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as JSON, ready to be stored. ``UnknownName`` for one that no spec may set."""
+    for name in fields:
+        if name not in SETTABLE:
+            raise UnknownName("settable field", name, SETTABLE)
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Ramp | GateSpec):
+        return value.to_dict()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,239 @@
+"""The ledger in memory: trials, blocks, subjects, mismatches."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from rollout.domain.evidence import Block, BlockKey, Figures, Subject, UnitBlock
+from rollout.domain.state import Policy
+from rollout.ports import Batch, MismatchCount, Totals, TrialRecord
+from rollout.testing.faults import Faults, suffers
+from rollout.testing.memory_state import MemoryState
+
+OTHER: Final = "(other)"
+MOST_PATHS: Final = 500
+SAMPLE: Final = 10  # trials named beside a path
+HOUR: Final = 3_600
+DAY: Final = 86_400
+BATCHES_KEPT_S: Final = DAY
+
+
+class MemoryLedger:
+    """A ``Ledger``; the docstrings of the port hold. Nothing awaits inside a write, so each is atomic."""
+
+    def __init__(self, state: MemoryState, faults: Faults) -> None:
+        self.faults = faults
+        self._state = state
+        self._batches: dict[str, float] = {}  # id → when it was written
+        self._trials: dict[str, TrialRecord] = {}
+        self._blocks: dict[tuple[BlockKey, bool], Figures] = {}  # (key, late) → figures
+        self._late: Counter[str] = Counter()
+        self._subjects: dict[tuple[str, str, int, str], Subject] = {}
+        self._mismatches: dict[tuple[str, str, str, str], MismatchCount] = {}
+
+    # Writing
+
+    @suffers
+    async def append(self, batch: Batch) -> None:
+        if batch.id in self._batches:
+            return
+        trials = [_copied(trial) for trial in batch.trials]  # raises before anything is written
+        self._batches[batch.id] = self._state.clock_now()
+        for trial in trials:
+            self._trials.setdefault(trial.id, trial)
+        for block in batch.blocks:
+            self._add_block(block)
+        for subject in batch.subjects:
+            self._add_subject(subject)
+        for mismatch in batch.mismatches:
+            self._add_mismatch(mismatch)
+
+    def _add_block(self, block: Block) -> None:
+        key = block.key
+        closed = self._state.closed_second(key.rollout, key.unit)
+        late = closed is not None and key.second <= closed
+        self._late[key.rollout] += late
+        self._blocks.setdefault((key, late), Figures()).merge(block.figures)
+
+    def _add_subject(self, subject: Subject) -> None:
+        key = (subject.rollout, subject.unit, subject.entry, subject.key_hash)
+        known = self._subjects.get(key)
+        if known is None or subject.started_at < known.started_at:
+            self._subjects[key] = subject
+
+    def _add_mismatch(self, new: MismatchCount) -> None:
+        paths = {path for rollout, _, path, _ in self._mismatches if rollout == new.rollout} - {OTHER}
+        path = new.path if new.path in paths or len(paths) < MOST_PATHS else OTHER
+        known = self._mismatches.setdefault(
+            (new.rollout, new.branch, path, new.kind),
+            MismatchCount(new.rollout, new.branch, path, new.kind, first_at=new.first_at),
+        )
+        known.count += new.count
+        known.noise += new.noise
+        known.first_at = min(known.first_at, new.first_at)
+        known.last_at = max(known.last_at, new.last_at)
+        known.trials = sorted({*known.trials, *new.trials})[:SAMPLE]  # ids rise with time: the first ones stay
+        known.example = known.example or new.example
+
+    # What gates and reports read
+
+    @suffers
+    async def closed_blocks(
+        self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
+    ) -> list[UnitBlock]:
+        found: dict[int, UnitBlock] = {}
+        for (key, late), figures in self._blocks.items():
+            whose = (key.rollout, key.unit, key.entry, key.version)
+            if not late and whose == (rollout, unit, entry, version) and after < key.second <= until:
+                block = found.setdefault(key.second, UnitBlock(key.second))
+                sides = {"A": block.a, "B": block.b, "P": block.pairs}
+                if key.arm in sides:
+                    sides[key.arm].merge(figures)
+        for subject in self._subjects.values():
+            second = int(subject.started_at)
+            if (subject.rollout, subject.unit, subject.entry) == (rollout, unit, entry) and second in found:
+                _score(found[second], subject)
+        return [found[second] for second in sorted(found)]
+
+    @suffers
+    async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
+        sums: dict[tuple[str, str, int], Figures] = {}
+        for key, figures in self._within(rollout, since, until):
+            sums.setdefault((key.unit, key.arm, key.entry), Figures()).merge(figures)
+        return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
+
+    @suffers
+    async def series(
+        self, rollout: str, unit: str, since: float, until: float, step_s: int
+    ) -> list[tuple[int, Mapping[str, Figures]]]:
+        steps: dict[int, dict[str, Figures]] = {}
+        for key, figures in self._within(rollout, since, until):
+            if key.unit == unit:
+                arms = steps.setdefault(key.second // step_s * step_s, {})
+                arms.setdefault(key.arm, Figures()).merge(figures)
+        return [(second, steps[second]) for second in sorted(steps)]
+
+    def _within(self, rollout: str, since: float | None, until: float | None) -> Iterable[tuple[BlockKey, Figures]]:
+        for (key, _), figures in self._blocks.items():
+            begun = since is None or key.second >= since
+            if key.rollout == rollout and begun and (until is None or key.second < until):
+                yield key, figures
+
+    @suffers
+    async def late(self, rollout: str) -> int:
+        return self._late[rollout]
+
+    @suffers
+    async def mismatches(self, rollout: str, path: str | None = None, limit: int = 100) -> list[MismatchCount]:
+        found = [
+            replace(count, trials=list(count.trials))
+            for count in self._mismatches.values()
+            if count.rollout == rollout and path in (None, count.path)
+        ]
+        return sorted(found, key=lambda one: (-one.count, -one.noise, one.path, one.branch, one.kind))[:limit]
+
+    # Trials
+
+    @suffers
+    async def trials(
+        self,
+        rollout: str,
+        *,
+        outcome: str | None = None,
+        path: str | None = None,
+        limit: int = 20,
+        before: str | None = None,
+    ) -> list[TrialRecord]:
+        found = [
+            trial
+            for trial in self._of(rollout)
+            if outcome in (None, trial.outcome)
+            and (before is None or trial.id < before)
+            and (path is None or any(difference.get("path") == path for difference in trial.differences))
+        ]
+        return [_copied(trial) for trial in found[:limit]]
+
+    @suffers
+    async def trial(self, trial_id: str) -> TrialRecord | None:
+        found = self._trials.get(trial_id)
+        return _copied(found) if found else None
+
+    @suffers
+    async def stored(self, rollout: str) -> tuple[int, float | None, float | None]:
+        times = [trial.at for trial in self._of(rollout)]
+        return len(times), min(times, default=None), max(times, default=None)
+
+    def _of(self, rollout: str) -> list[TrialRecord]:
+        """The trials of a rollout, newest first."""
+        mine = (trial for trial in self._trials.values() if trial.rollout == rollout)
+        return sorted(mine, key=lambda trial: trial.id, reverse=True)
+
+    # Housekeeping
+
+    @suffers
+    async def purge(
+        self, *, rollout: str | None = None, older_than: float | None = None, key_hash: str | None = None
+    ) -> int:
+        def goes(whose: str, at: float, key: str) -> bool:
+            return rollout in (None, whose) and key_hash in (None, key) and (older_than is None or at < older_than)
+
+        self._subjects = {
+            key: subject
+            for key, subject in self._subjects.items()
+            if not goes(subject.rollout, subject.started_at, subject.key_hash)
+        }
+        doomed = (trial.id for trial in self._trials.values() if goes(trial.rollout, trial.at, trial.key_hash))
+        return self._drop(set(doomed))
+
+    @suffers
+    async def maintain(self, policies: Mapping[str, Policy]) -> Mapping[str, int]:
+        now = self._state.clock_now()
+        expired = 0
+        for name, policy in policies.items():
+            newest = self._of(name)
+            doomed = {trial.id for trial in newest if trial.at < now - policy.ttl_s}
+            expired += self._drop(doomed.union(trial.id for trial in newest[policy.max_trials :]))
+        old = [batch for batch, at in self._batches.items() if at < now - BATCHES_KEPT_S]
+        for batch in old:
+            del self._batches[batch]
+        return {"blocks_rolled_up": self._roll_up(now), "trials_dropped": expired, "batches_dropped": len(old)}
+
+    def _roll_up(self, now: float) -> int:
+        """How many blocks went into longer ones."""
+        kept: dict[tuple[BlockKey, bool], Figures] = {}
+        rolled = 0
+        for (key, late), figures in self._blocks.items():
+            age = now - key.second
+            span = HOUR if age > DAY else 60 if age > HOUR else 1
+            if span > key.span:
+                key = replace(key, second=key.second // span * span, span=span, process="")
+                rolled += 1
+            kept.setdefault((key, late), Figures()).merge(figures)
+        self._blocks = kept
+        return rolled
+
+    def _drop(self, trial_ids: set[str]) -> int:
+        for trial_id in trial_ids:
+            del self._trials[trial_id]
+        return len(trial_ids)
+
+
+def _score(block: UnitBlock, subject: Subject) -> None:
+    scored = {"A": block.scored_a, "B": block.scored_b}.get(subject.arm)
+    if scored is None:
+        return
+    scored.add("calls")
+    if subject.bad:
+        scored.add("bad")
+    else:
+        scored.histogram("latency").merge({subject.latency: 1})
+
+
+def _copied(trial: TrialRecord) -> TrialRecord:
+    """A trial of its own, as a database gives it back. ``TypeError`` or ``ValueError`` if it is not JSON-ready."""
+    differences = json.loads(json.dumps(list(trial.differences), allow_nan=False))
+    return replace(trial, differences=differences, runs=[replace(run) for run in trial.runs])
