@@ -1,0 +1,159 @@
+"""What every command of the command line shares: exit codes, how an error is told, and the options with their
+variables."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import click
+
+from rollout.domain.standing import Word
+from rollout.errors import RolloutError, UnknownName
+from rollout_render.clean import clean_block
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_URL = "sqlite:///rollout.db"
+HELP = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ROLLOUT", "max_content_width": 100}
+
+
+class Exit(IntEnum):
+    """The exit codes. ``holding`` and ``rolled_back`` are of ``status``, ``check`` and ``promote``."""
+
+    ok = 0
+    failure = 1
+    usage = 2
+    holding = 3
+    rolled_back = 4
+    interrupted = 130
+
+    @classmethod
+    def of(cls, word: Word) -> Exit:
+        """Of how a rollout stands: only what a gate holds or rolled back is not ``ok``."""
+        return {Word.holding: cls.holding, Word.rolled_back: cls.rolled_back}.get(word, cls.ok)
+
+
+class Doors(click.Group):
+    """A group whose commands tell errors of the toolkit as one block on stderr, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RolloutError as error:
+            click.echo(f"error: {clean_block(error)}", err=True)
+            ctx.exit(Exit.usage if isinstance(error, UnknownName) else Exit.failure)
+        except KeyboardInterrupt:
+            ctx.exit(Exit.interrupted)
+        except BrokenPipeError:
+            # The reader (`head`, a pager) has left: say nothing, and keep the interpreter from saying it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(Exit.ok)
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in the help in this order."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def named(name: str, variable: str, *more: str, **rest: Any) -> Callable[[F], F]:
+    """An option with its environment variable, which the help shows."""
+    return click.option(name, *more, envvar=f"ROLLOUT_{variable}", show_envvar=True, **rest)
+
+
+def database() -> Callable[[F], F]:
+    return named(
+        "--database-url",
+        "DATABASE_URL",
+        "url",
+        default=DEFAULT_URL,
+        show_default=True,
+        metavar="URL",
+        help="The database of the rollouts: sqlite:///FILE or postgresql://…",
+    )
+
+
+def output() -> Callable[[F], F]:
+    kinds = click.Choice(["table", "json"])
+    return named("--output", "OUTPUT", "-o", type=kinds, default="table", help="A table for people, JSON for programs.")
+
+
+def reading() -> Callable[[F], F]:
+    """The options of a command that shows something."""
+    return options(database(), output())
+
+
+def changing(reason: str = "Why; goes into the audit.") -> Callable[[F], F]:
+    """The options of a command that changes something."""
+    return options(
+        named("--reason", "REASON", default="", metavar="TEXT", help=reason),
+        named(
+            "--actor",
+            "ACTOR",
+            default=whoami,
+            metavar="NAME",
+            help="Who does it (default: user@host); goes into the audit.",
+        ),
+        reading(),
+    )
+
+
+def confirmed() -> Callable[[F], F]:
+    return named("--yes", "YES", "-y", is_flag=True, help="Do not ask for confirmation.")
+
+
+def rollout_name(**rest: Any) -> Callable[[F], F]:
+    return click.argument("name", metavar="[NAME]" if rest.get("required") is False else "NAME", **rest)
+
+
+def whoami() -> str:
+    """``user@host``, as far as this machine knows it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid-{os.getuid()}" if hasattr(os, "getuid") else "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask_first(question: str, *, yes: bool) -> None:
+    """Ask before something dangerous; where nobody can answer, ``--yes`` must have been given."""
+    if yes:
+        return
+    if not on_a_terminal():
+        raise click.UsageError(f"{question} Nobody can be asked here: add --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def reason_for(what: str, reason: str) -> str:
+    """The reason of something dangerous: as given, asked for on a terminal, else a usage error."""
+    if reason.strip():
+        return reason.strip()
+    if not on_a_terminal():
+        raise click.UsageError(f'{what} needs a reason for the audit: add --reason "…".')
+    return str(click.prompt("Reason", err=True)).strip()
+
+
+def pairs(items: Iterable[str]) -> dict[str, str]:
+    """``("a=1", "b=2")`` as a mapping; a usage error names what is none."""
+    found = {}
+    for item in items:
+        name, sign, value = item.partition("=")
+        if not sign:
+            raise click.UsageError(f'"{item}" is no NAME=VALUE.')
+        found[name] = value
+    return found

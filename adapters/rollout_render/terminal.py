@@ -1,0 +1,90 @@
+"""The terminal: a console that is plain where nobody looks at it, and tables whose cells are always clean text.
+
+Text from the database never goes through rich's markup: each cell is a ``Text`` of its own, so ``[red]`` in a reason is
+six characters. Colours obey NO_COLOR and are left out where stdout is not a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rollout.domain.gates import Grade
+from rollout.domain.standing import Word
+from rollout_render.clean import clean
+
+STYLES = {
+    Word.completed: "green",
+    Word.ready: "green",
+    Word.soaking: "cyan",
+    Word.frozen: "yellow",
+    Word.waiting: "yellow",
+    Word.paused: "yellow",
+    Word.holding: "bold yellow",
+    Word.rolled_back: "bold red",
+}
+GRADES = {
+    Grade.passed: ("pass", "green"),
+    Grade.doubt: ("too little to say", "yellow"),
+    Grade.error: ("cannot judge", "bold yellow"),
+    Grade.breach: ("breach", "bold red"),
+}
+Cell = str | Text
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout (or stderr). Piped: plain, and wide, so that nothing is cut; ``COLUMNS`` sets the width."""
+    file = sys.stderr if stderr else sys.stdout
+    piped = not file.isatty()
+    width = 160 if piped and "COLUMNS" not in os.environ else None
+    return Console(file=file, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+
+
+def cell(text: object, style: str = "", *, limit: int = 500) -> Text:
+    """Clean text in one style."""
+    return Text(clean(text, limit), style=style)
+
+
+def word(value: Word) -> Text:
+    return Text(value.text, style=STYLES[value])
+
+
+def grade(value: Grade) -> Text:
+    text, style = GRADES[value]
+    return Text(text, style=style)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[str] = (), stretch: str = ""
+) -> Table:
+    """A table without walls. ``right``: the columns of numbers. ``stretch``: the column that takes the room and
+    wraps."""
+    made = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", expand=False, padding=(0, 1)
+    )
+    numbers = set(right)
+    for name in columns:
+        wraps = name == stretch
+        made.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            overflow="fold",
+            no_wrap=not wraps,
+            ratio=1 if wraps else None,
+            min_width=10 if wraps else None,
+        )
+    for row in rows:
+        made.add_row(*(item if isinstance(item, Text) else cell(item) for item in row))
+    return made
+
+
+def title(text: str, note: str = "") -> Text:
+    """A heading with a quiet note after it."""
+    line = Text(clean(text), style="bold")
+    return line.append(f"  {clean(note)}", style="not bold dim") if note else line

@@ -1,0 +1,133 @@
+"""Numbers and times as people read them, the same in a terminal, a text report and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import isinf, log10
+from typing import Any
+
+from rollout.domain.cost import NANO, usd_text
+from rollout.domain.durations import duration_text
+from rollout.domain.gates import Finding
+
+UNKNOWN = "–"
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def count(number: float | None) -> str:
+    """``12345`` → ``"12,345"``."""
+    return UNKNOWN if number is None else f"{number:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """``0.0123`` → ``"1.23%"``: three significant digits, never an exponent; a share that is not quite 0 or 100 %
+    does not read so."""
+    if value is None:
+        return UNKNOWN
+    if value in (0.0, 1.0):
+        return f"{value * 100:.0f}%"
+    if value < 0.00001:
+        return "<0.001%"
+    if 0.9995 <= value < 1:
+        return f"{min(value, 0.99999) * 100:.3f}%"
+    digits = max(0, 2 - int(log10(value * 100) // 1)) if value < 1 else 0
+    text = f"{value * 100:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}%"
+
+
+def seconds(value: float | None) -> str:
+    """``0.0421`` → ``"42.1 ms"``; infinite (a quantile that falls among failed calls) → ``"failed"``."""
+    if value is None:
+        return UNKNOWN
+    if isinf(value):
+        return "failed"
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1:
+        return f"{value * 1e3:.3g} ms" if value < 0.0995 else f"{value * 1e3:.0f} ms"
+    return f"{value:.2f} s" if value < 100 else duration_text(value)
+
+
+def dollars(value: Decimal | None) -> str:
+    """``"$0.0042"``; None is ``"unknown"``."""
+    return "unknown" if value is None else usd_text(float(value) * NANO)
+
+
+def rate(value: float | None) -> str:
+    """Calls per second."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
+
+
+def utc(at: float | None, *, date: bool = True) -> str:
+    """``"2026-11-20 12:45:17Z"``; UTC, always told by the Z."""
+    if at is None or at <= 0:
+        return UNKNOWN
+    moment = datetime.fromtimestamp(at, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ" if date else "%H:%M:%SZ")
+
+
+def ago(at: float | None, now: float) -> str:
+    """``"3m20s ago"``."""
+    return UNKNOWN if not at else f"{duration_text(max(0.0, now - at))} ago" if now - at >= 1 else "just now"
+
+
+def measured(value: float | None, unit_name: str) -> str:
+    """A number of a finding in its own unit."""
+    if value is None:
+        return UNKNOWN
+    if unit_name == "%":
+        return share(value)
+    if unit_name == "s":
+        return seconds(value)
+    if unit_name == "nano$":
+        return "infinite" if isinf(value) else usd_text(value)
+    return f"{value:.4g}{f' {unit_name}' if unit_name else ''}"
+
+
+def both_numbers(finding: Finding) -> str:
+    """``"5.1% against at most 1.2% (control 0.2%)"``."""
+    text = (
+        f"{measured(finding.observed, finding.unit_name)} against at most {measured(finding.limit, finding.unit_name)}"
+    )
+    if finding.baseline is not None:
+        text += f" (control {measured(finding.baseline, finding.unit_name)})"
+    return text
+
+
+def moves(items: Sequence[Mapping[str, str]]) -> str:
+    """``"orders 5% → 25%"``, one after the other."""
+    return ", ".join(f"{move.get('branch', '')} {move.get('from', '')} → {move.get('to', '')}" for move in items)
+
+
+def sparkline(values: Sequence[float | int | None], width: int = 36) -> str:
+    """Values as bars of text, the largest the highest; a gap where nothing is known. Newest at the right."""
+    shown = list(values)[-width:]
+    top = max((value for value in shown if value), default=0)
+    if not top:
+        return "·" * len(shown)
+    return "".join(
+        " " if value is None else "·" if value == 0 else _SPARKS[min(7, int(value / top * 7.999))] for value in shown
+    )
+
+
+def steps(stage: int, stages: int, *, on: bool = True) -> str:
+    """The ramp as boxes: those reached are full."""
+    reached = stage + 1 if on else 0
+    return "■" * min(reached, stages) + "□" * max(0, stages - reached)
+
+
+def value(thing: Any) -> str:
+    """A field of a policy on one line."""
+    if isinstance(thing, bool):
+        return "yes" if thing else "no"
+    if isinstance(thing, Mapping):
+        return " ".join(f"{name}={value(item)}" for name, item in thing.items())
+    if isinstance(thing, Sequence) and not isinstance(thing, str):
+        return "; ".join(value(item) for item in thing) or "none"
+    if isinstance(thing, float):
+        return f"{thing:g}"
+    return str(thing) if thing not in (None, "") else "none"

@@ -1,0 +1,265 @@
+"""The report: what people read before they send real users to a branch, or after it was rolled back.
+
+``build`` makes the whole value from figures that are already added up; nothing here costs more when more calls were
+recorded. The names of the fields are the keys of ``rollout report --format json`` and stay (``schema`` counts the
+changes). Times are epoch seconds, shares lie in [0, 1], dollars are ``Decimal``; None is "not known", never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rollout.domain import report_parts as parts
+from rollout.domain.evidence import Figures
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.report_values import Comparison, Cost, ErrorLine, Funnel, Latency, Mismatch, Point
+from rollout.domain.standing import Standing, Word, worst
+from rollout.domain.state import Decision, Policy
+
+SCHEMA = 1
+
+
+class Seen(Protocol):
+    """Figures added up over a span, of one unit, arm and entry."""
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def entry(self) -> int: ...
+    @property
+    def figures(self) -> Figures: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The span that the figures cover. ``first`` and ``last``: ends of the steps in which calls were seen, None when
+    there were none; ``calls_per_s`` over that span."""
+
+    since: float
+    until: float
+    first: float | None
+    last: float | None
+    calls_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``word``: of the branch that stands worst. ``sentence``: what to know; ``reasons``: one line per branch."""
+
+    word: Word
+    sentence: str
+    reasons: Sequence[str]
+    bound: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of the policy in force, and where it comes from."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness:
+    """What is missing. ``late_blocks`` came after their second was judged; ``dropped``: trials lost on the way to the
+    database, by reason; ``hooks``: functions of the user's that raised; ``stored``: trials that can be looked at,
+    with the times of the ends."""
+
+    late_blocks: int
+    dropped: Mapping[str, int]
+    hooks: Mapping[str, int]
+    stored: int
+    oldest: float | None
+    newest: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One stored pair, redacted. ``differences``: dicts with path, kind, branch, control, candidate."""
+
+    trial: str
+    at: float
+    method: str
+    route: str
+    outcome: str
+    control_status: int | None
+    candidate_status: int | None
+    control_s: float | None
+    candidate_s: float | None
+    reason: str
+    differences: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything about one rollout, at one moment."""
+
+    schema: int
+    rollout: str
+    made_at: float
+    database: str
+    policy_version: int
+    revision: str
+    join: str
+    routes: Sequence[str]
+    window: Window
+    verdict: Verdict
+    branches: Sequence[Standing]
+    gates: Sequence[Finding]
+    funnel: Funnel
+    comparisons: Sequence[Comparison]
+    mismatches: Sequence[Mismatch]
+    examples: Sequence[Example]
+    latency: Sequence[Latency]
+    cost: Sequence[Cost]
+    errors: Sequence[ErrorLine]
+    curves: Mapping[str, Sequence[Point]]
+    timeline: Sequence[Decision]
+    policy: Sequence[Field]
+    completeness: Completeness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a report is made of. ``totals`` of the whole window; ``curves``: unit → steps of ``step_s`` seconds → arm
+    → figures, with unit ``""`` for the rollout itself; ``paths``: mismatch counts; ``examples``: a few stored trials;
+    ``decisions`` newest first."""
+
+    policy: Policy
+    standings: Sequence[Standing]
+    totals: Sequence[Seen]
+    curves: Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]
+    step_s: int
+    paths: Sequence[parts.Counted]
+    examples: Sequence[Example]
+    decisions: Sequence[Decision]
+    late_blocks: int
+    stored: tuple[int, float | None, float | None]
+    now: float
+    since: float
+    database: str
+
+
+def build(material: Material) -> Report:
+    """The report of what was gathered."""
+    policy = material.policy
+    units = parts.by_unit(material.totals)
+    whole = parts.whole(material.totals)
+    window = _window(material)
+    findings = _findings(material.standings)
+    return Report(
+        schema=SCHEMA,
+        rollout=policy.rollout,
+        made_at=material.now,
+        database=material.database,
+        policy_version=policy.version,
+        revision=policy.revision,
+        join=policy.join,
+        routes=tuple(policy.routes),
+        window=window,
+        verdict=verdict(policy.rollout, material.standings, whole["calls"]),
+        branches=tuple(material.standings),
+        gates=findings,
+        funnel=parts.funnel(whole),
+        comparisons=parts.comparisons(units),
+        mismatches=parts.mismatches(material.paths, whole, units),
+        examples=tuple(material.examples),
+        latency=parts.latency(units, policy),
+        cost=parts.costs(units, window.calls_per_s),
+        errors=parts.errors(units),
+        curves={unit: parts.curve(steps) for unit, steps in material.curves.items()},
+        timeline=tuple(material.decisions),
+        policy=fields(policy),
+        completeness=_completeness(material, whole),
+    )
+
+
+def verdict(rollout: str, standings: Sequence[Standing], calls: int) -> Verdict:
+    """One sentence for the person who has one minute, and one line for each branch."""
+    word = worst(standings)
+    names = _and([s.branch for s in standings if s.word is word])
+    sentence = {
+        Word.rolled_back: f"Rolled back: {names}. Users get control's answers.",
+        Word.holding: f"Do not promote yet. Held by the gates: {names}.",
+        Word.paused: f"Paused: {names}. Nothing moves until somebody resumes it.",
+        Word.waiting: f"Waiting for a person: {names}.",
+        Word.frozen: f"Ready, but promotion is frozen: {names}.",
+        Word.soaking: f"Going well: every gate that can judge passes; {names} must soak on.",
+        Word.ready: f"Safe to promote: {names} passed every gate and the soak is over.",
+        Word.completed: f"Completed: {names} serve every call.",
+    }[word]
+    if not standings:
+        sentence = f"{rollout} has no branch yet: start the application that declares it."
+    elif not calls:
+        sentence += " No call has been recorded in this window."
+    reasons = tuple(f"{s.branch} at {s.at}, {s.word.text}: {s.why}" for s in standings)
+    bound = any(finding.bound for standing in standings for finding in standing.findings)
+    return Verdict(word=word, sentence=sentence, reasons=reasons, bound=bound)
+
+
+def fields(policy: Policy) -> tuple[Field, ...]:
+    """The policy in force, field by field, with origins; the dotted names are those of a spec file."""
+    values: dict[str, Any] = {
+        "ramp": str(policy.ramp),
+        "ramp.approve": [f"{share * 100:g}%" for share in policy.ramp.approve],
+        "ramp.freeze": list(policy.ramp.freeze),
+        "ramp.auto": policy.ramp.auto,
+        "gates": [gate.to_dict() for gate in policy.gates],
+        "budget.latency_s": policy.latency_s,
+        "shadow.sample": policy.sample,
+        "shadow.noise": policy.noise,
+        "shadow.reverse": policy.reverse,
+        "store.sample": policy.store_sample,
+        "store.ttl_s": policy.ttl_s,
+        "store.max_trials": policy.max_trials,
+        "join": policy.join,
+        "flag": policy.flag or policy.rollout,
+        "sticky": policy.sticky,
+        "keyed": policy.keyed,
+        "revision": policy.revision,
+    }
+    found = []
+    for name, value in values.items():
+        origin = policy.origins.get(name) or policy.origins.get(name.partition(".")[0]) or "code"
+        found.append(Field(name=name, value=value, origin=origin))
+    return tuple(found)
+
+
+def _findings(standings: Sequence[Standing]) -> tuple[Finding, ...]:
+    """Each finding once (branches of a group share theirs), the worst grade first."""
+    order = (Grade.breach, Grade.error, Grade.doubt, Grade.passed)
+    unique = {(f.unit, f.gate): f for standing in standings for f in standing.findings}
+    return tuple(sorted(unique.values(), key=lambda f: (order.index(f.grade), f.unit, f.gate)))
+
+
+def _window(material: Material) -> Window:
+    """The span, and the rate of calls over the steps in which there were any."""
+    steps = [(at, sum(f["calls"] for arm, f in arms.items() if arm == "*")) for at, arms in material.curves.get("", ())]
+    busy = [(at, calls) for at, calls in steps if calls]
+    if not busy:
+        return Window(since=material.since, until=material.now, first=None, last=None, calls_per_s=None)
+    first, last = float(busy[0][0]), min(material.now, float(busy[-1][0] + material.step_s))
+    rate = sum(calls for _, calls in busy) / max(last - first, 1.0)
+    return Window(since=material.since, until=material.now, first=first, last=last, calls_per_s=rate)
+
+
+def _completeness(material: Material, whole: Figures) -> Completeness:
+    stored, oldest, newest = material.stored
+    return Completeness(
+        late_blocks=material.late_blocks,
+        dropped=whole.starting("dropped:"),
+        hooks=whole.starting("hook:"),
+        stored=stored,
+        oldest=oldest,
+        newest=newest,
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

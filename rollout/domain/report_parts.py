@@ -1,0 +1,301 @@
+"""The parts of a report, each a pure function from added-up figures to a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from rollout.domain.cost import usd_of
+from rollout.domain.evidence import Figures
+from rollout.domain.histogram import Histogram, middle
+from rollout.domain.report_values import Comparison, Cost, ErrorLine, Funnel, Latency, Mismatch, Point, Step
+from rollout.domain.state import Policy
+
+MONTH_S = 30 * 86_400
+#: The funnel of a shadow trial, with the prefixes of the counts that explain the drop before each step.
+FUNNEL = (
+    ("seen", "calls", ""),
+    ("drawn", "drawn", "skipped:"),
+    ("run", "started", "refused:"),
+    ("finished", "finished", ""),
+    ("compared", "compared", ""),
+    ("stored", "stored", "dropped:"),
+)
+_OUTCOMES = ("matched", "ignored", "mismatched", "incomparable")
+_COARSE = 6  # buckets of the histogram to a bar: each bar is 1.02^6 = 1.13 times as wide as the one before
+
+Units = Mapping[str, Mapping[str, Mapping[int, Figures]]]  # unit → arm → entry → figures
+
+
+class _Seen(Protocol):
+    @property
+    def unit(self) -> str: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def entry(self) -> int: ...
+    @property
+    def figures(self) -> Figures: ...
+
+
+class Counted(Protocol):
+    """How often a path differed."""
+
+    branch: str
+    path: str
+    kind: str
+    count: int
+    noise: int
+    first_at: float
+    last_at: float
+    trials: list[str]
+    example: Mapping[str, Any] | None
+
+
+def by_unit(totals: Iterable[_Seen]) -> Units:
+    """The figures of each unit, arm and entry; those of the rollout itself (arm ``*``) left out."""
+    found: dict[str, dict[str, dict[int, Figures]]] = {}
+    for seen in totals:
+        if seen.arm != "*":
+            entries = found.setdefault(seen.unit, {}).setdefault(seen.arm, {})
+            entries.setdefault(seen.entry, Figures()).merge(seen.figures)
+    return dict(sorted(found.items()))
+
+
+def whole(totals: Iterable[_Seen]) -> Figures:
+    """The figures of the rollout itself."""
+    found = Figures()
+    for seen in totals:
+        if seen.arm == "*":
+            found.merge(seen.figures)
+    return found
+
+
+def summed(units: Units, unit: str, *arms: str) -> Figures:
+    """The figures of some arms of a unit over every entry."""
+    found = Figures()
+    for arm in arms:
+        for figures in units.get(unit, {}).get(arm, {}).values():
+            found.merge(figures)
+    return found
+
+
+def funnel(figures: Figures) -> Funnel:
+    """Seen → drawn → run → finished → compared → stored. What no reason explains is told as such, so that the steps
+    add up."""
+    steps: list[Step] = []
+    seen = figures["calls"]
+    for name, count_name, prefix in FUNNEL:
+        count = figures[count_name]
+        drops = figures.starting(prefix) if prefix else {}
+        lost = (steps[-1].count if steps else count) - count - sum(drops.values())
+        if lost > 0:
+            drops = {**drops, _unexplained(name): lost}
+        steps.append(Step(name=name, count=count, of_seen=share(count, seen), drops=drops))
+    return Funnel(steps=tuple(steps), served=figures.starting("served:"))
+
+
+def _unexplained(step: str) -> str:
+    """What the calls are that are lost before a step without a reason of their own."""
+    return {
+        "drawn": "not drawn by the sample",
+        "run": "waiting",
+        "finished": "still running, or cut at shutdown",
+        "compared": "not comparable",
+        "stored": "not kept by store.sample, or still queued",
+    }.get(step, "unexplained")
+
+
+def comparisons(units: Units) -> tuple[Comparison, ...]:
+    found = []
+    for unit in units:
+        pairs = summed(units, unit, "P")
+        outcomes = {name: pairs[name] for name in _OUTCOMES}
+        compared = sum(outcomes.values())
+        if compared or pairs["noise"]:
+            found.append(
+                Comparison(
+                    unit=unit,
+                    compared=compared,
+                    **outcomes,
+                    mismatch_share=share(pairs["mismatched"], compared),
+                    noise_runs=pairs["noise"],
+                    noise_mismatched=pairs["noise_mismatched"],
+                    noise_share=share(pairs["noise_mismatched"], pairs["noise"]),
+                )
+            )
+    return tuple(found)
+
+
+def mismatches(paths: Iterable[Counted], figures: Figures, units: Units) -> tuple[Mismatch, ...]:
+    """The paths that differ, most frequent first, each against all calls compared."""
+    compared = figures["compared"] or max((c.compared for c in comparisons(units)), default=0)
+    noise_runs = max((summed(units, unit, "P")["noise"] for unit in units), default=0)
+    found = [
+        Mismatch(
+            path=counted.path,
+            kind=counted.kind,
+            branch=counted.branch,
+            count=counted.count,
+            share=share(counted.count, compared),
+            noise=counted.noise,
+            noise_share=share(counted.noise, noise_runs),
+            first_at=counted.first_at,
+            last_at=counted.last_at,
+            trials=tuple(counted.trials),
+            example=counted.example,
+        )
+        for counted in paths
+    ]
+    return tuple(sorted(found, key=lambda m: (-m.count, -m.noise, m.path, m.kind)))
+
+
+def latency(units: Units, policy: Policy) -> tuple[Latency, ...]:
+    """Both sides of each unit: of pairs over all entries, and of the arms in the newest entry that was live.
+
+    Arms of different entries are not added up: their shares differ, and so would the hours that each side saw.
+    """
+    found: list[Latency] = []
+    for unit in units:
+        pairs = summed(units, unit, "P")
+        found += [
+            _latency(unit, "pairs", side, pairs.histograms.get(side), pairs[f"{side}_bad"])
+            for side in ("control", "candidate")
+        ]
+        newest = max((entry for entry, f in units[unit].get("B", {}).items() if f["calls"]), default=None)
+        if newest is not None:
+            for side, arm in (("control", "A"), ("candidate", "B")):
+                figures = units[unit].get(arm, {}).get(newest, Figures())
+                found.append(_latency(unit, "arms", side, figures.histograms.get("latency"), figures["bad"]))
+        runs = summed(units, unit, "A", "B", "P")
+        if len(policy.units()) > 1:
+            found.append(_latency(unit, "runs", "branch", runs.histograms.get("run"), 0))
+    return tuple(line for line in found if line.calls)
+
+
+def _latency(unit: str, basis: str, side: str, histogram: Histogram | None, failed: int) -> Latency:
+    known = histogram if histogram is not None else Histogram()
+    p50, p95, p99 = (known.quantile(q, failed) for q in (0.5, 0.95, 0.99))
+    return Latency(
+        unit=unit,
+        basis=basis,
+        side=side,
+        calls=known.total + failed,
+        failed=failed,
+        p50_s=p50,
+        p95_s=p95,
+        p99_s=p99,
+        curve=shape(known),
+    )
+
+
+def shape(histogram: Histogram) -> tuple[tuple[float, float], ...]:
+    """A histogram as at most 200 points (middle of a bar in seconds, share of calls), gaps included as zeros."""
+    total = histogram.total
+    if not total:
+        return ()
+    bars: dict[int, int] = {}
+    for bucket, count in histogram.items():
+        bars[bucket // _COARSE] = bars.get(bucket // _COARSE, 0) + count
+    first, last = min(bars), max(bars)
+    return tuple((middle(bar * _COARSE + _COARSE // 2), bars.get(bar, 0) / total) for bar in range(first, last + 1))
+
+
+def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
+    """Per unit: control, where it recorded usage, and the branches."""
+    found = []
+    for unit in units:
+        all_arms = summed(units, unit, "A", "B", "P")
+        control = all_arms["control_costed"]
+        if control:
+            found.append(_cost(unit, "control", control, control, 0, all_arms["control_cost_nano"], None, calls_per_s))
+        runs = all_arms["costed"] + all_arms["unpriced"]
+        if runs:
+            tokens = (all_arms["tokens_in"] / runs, all_arms["tokens_out"] / runs)
+            nano = all_arms["cost_nano"]
+            found.append(
+                _cost(unit, "branch", runs, all_arms["costed"], all_arms["unpriced"], nano, tokens, calls_per_s)
+            )
+    return tuple(found)
+
+
+def _cost(
+    unit: str,
+    side: str,
+    runs: int,
+    costed: int,
+    unpriced: int,
+    nano: int,
+    tokens: tuple[float, float] | None,
+    calls_per_s: float | None,
+) -> Cost:
+    each = round(nano / costed) if costed else None
+    month = round(each * calls_per_s * MONTH_S) if each is not None and calls_per_s is not None else None
+    return Cost(
+        unit=unit,
+        side=side,
+        runs=runs,
+        costed=costed,
+        unpriced=unpriced,
+        spent_usd=usd_of(nano) if costed else None,
+        per_call_usd=usd_of(each) if each is not None else None,
+        month_usd=usd_of(month) if month is not None else None,
+        tokens_in=tokens[0] if tokens else None,
+        tokens_out=tokens[1] if tokens else None,
+    )
+
+
+def errors(units: Units) -> tuple[ErrorLine, ...]:
+    """What went wrong on both sides, most frequent first within a unit."""
+    found = []
+    for unit in units:
+        everything, runs = summed(units, unit, "A", "B", "P"), summed(units, unit, "A", "B", "P")["runs"]
+        lines = [
+            ("branch", name, count, runs) for name, count in everything.starting("outcome:").items() if name != "ok"
+        ]
+        lines += [("branch", name, count, runs) for name, count in everything.starting("error:").items()]
+        live, pairs, others = summed(units, unit, "B"), summed(units, unit, "P"), summed(units, unit, "A")
+        lines += [
+            ("candidate", "fell back to control", live["fallbacks"], live["calls"]),
+            ("candidate", "bad calls, live", live["bad"], live["calls"]),
+            ("candidate", "bad calls, in pairs", pairs["candidate_bad"], pairs["pairs"]),
+            ("control", "bad calls", others["bad"], others["calls"]),
+            ("control", "bad calls, in pairs", pairs["control_bad"], pairs["pairs"]),
+            ("branch", "longer than the SLA", everything["sla_missed"], runs),
+        ]
+        lines = [line for line in lines if line[2]]
+        order = ("candidate", "branch", "control")
+        lines.sort(key=lambda line: (order.index(line[0]), -line[2], line[1]))
+        found += [ErrorLine(unit=unit, side=s, what=w, count=n, share=share(n, of)) for s, w, n, of in lines]
+    return tuple(found)
+
+
+def curve(steps: Sequence[tuple[int, Mapping[str, Figures]]]) -> tuple[Point, ...]:
+    return tuple(_point(at, arms) for at, arms in steps)
+
+
+def _point(at: int, arms: Mapping[str, Figures]) -> Point:
+    nothing = Figures()
+    a, b, pairs, every = (arms.get(arm, nothing) for arm in ("A", "B", "P", "*"))
+    compared = sum(pairs[name] for name in _OUTCOMES)
+    control, candidate = (
+        side.histograms.get("latency") or pairs.histograms.get(name)
+        for side, name in ((a, "control"), (b, "candidate"))
+    )
+    return Point(
+        at=float(at),
+        calls=every["calls"] or a["calls"] + b["calls"],
+        control_calls=a["calls"],
+        candidate_calls=b["calls"],
+        control_bad=share(a["bad"], a["calls"]),
+        candidate_bad=share(b["bad"], b["calls"]) if b["calls"] else share(pairs["candidate_bad"], pairs["pairs"]),
+        control_p95_s=control.quantile(0.95) if control else None,
+        candidate_p95_s=candidate.quantile(0.95) if candidate else None,
+        compared=compared,
+        mismatched=share(pairs["mismatched"], compared),
+    )
+
+
+def share(part: int, of: int) -> float | None:
+    """``part / of``; None of nothing."""
+    return part / of if of else None
