@@ -1,1 +1,6 @@
 """Flags over OpenFeature: the client that is asked, and the toolkit's own provider."""
+
+from .provider import ArmProvider, RolloutProvider
+from .source import DOMAIN, OpenFeatureFlags
+
+__all__ = ["DOMAIN", "ArmProvider", "OpenFeatureFlags", "RolloutProvider"]
