@@ -28,8 +28,17 @@ def no_providers() -> Iterator[None]:
 
 @pytest.fixture
 def flags() -> Iterator[OpenFeatureFlags]:
-    """A source that was fed with one rollout, ``profile``, and is bound."""
-    source = OpenFeatureFlags(threads=2, waiting=3)
+    """A source that was fed with one rollout, ``profile``, and is bound. It is patient: a busy machine is no failure."""
+    yield from bound(OpenFeatureFlags(timeout_s=10.0))
+
+
+@pytest.fixture
+def hasty() -> Iterator[OpenFeatureFlags]:
+    """The same, with little room, and the time limit of the product."""
+    yield from bound(OpenFeatureFlags(threads=2, waiting=3))
+
+
+def bound(source: OpenFeatureFlags) -> Iterator[OpenFeatureFlags]:
     source.update(snapshot())
     source.bind()
     yield source

@@ -120,7 +120,7 @@ def test_a_users_provider_is_not_replaced() -> None:
 @pytest.mark.parametrize("on_loop", [False, True])
 async def test_values_are_one_of_four_words(value: Any, answer: FlagAnswer, on_loop: bool) -> None:
     api.set_provider_and_wait(memory(profile=value), "rollout")
-    source = OpenFeatureFlags(on_loop=on_loop)
+    source = OpenFeatureFlags(on_loop=on_loop, timeout_s=10.0)
     assert await source.ask("profile", "alice", {}) == answer
     assert source.evaluations == {("profile", answer.value, answer.reason): 1}
 
@@ -128,7 +128,9 @@ async def test_values_are_one_of_four_words(value: Any, answer: FlagAnswer, on_l
 @pytest.mark.parametrize("on_loop", [False, True])
 async def test_a_flag_that_the_provider_does_not_know_is_off_and_not_found(on_loop: bool) -> None:
     api.set_provider_and_wait(memory(), "rollout")
-    assert await OpenFeatureFlags(on_loop=on_loop).ask("profile", None, {}) == off("not_found", found=False)
+    assert await OpenFeatureFlags(on_loop=on_loop, timeout_s=10.0).ask("profile", None, {}) == off(
+        "not_found", found=False
+    )
 
 
 async def test_a_provider_bound_later_serves_from_then_on(flags: OpenFeatureFlags) -> None:
@@ -201,7 +203,7 @@ def raising(error: BaseException) -> Any:
 @pytest.mark.parametrize("on_loop", [False, True])
 async def test_a_provider_that_raises_means_off(on_loop: bool) -> None:
     api.set_provider_and_wait(Answers(raising(RuntimeError("down"))), "rollout")
-    assert await OpenFeatureFlags(on_loop=on_loop).ask("profile", None, {}) == off("error")
+    assert await OpenFeatureFlags(on_loop=on_loop, timeout_s=10.0).ask("profile", None, {}) == off("error")
 
 
 async def test_a_provider_that_wants_to_end_the_process_only_means_off(flags: OpenFeatureFlags) -> None:
@@ -284,58 +286,58 @@ async def test_a_provider_that_cannot_start_means_off_or_what_it_still_answers(f
 # --- a provider that blocks
 
 
-async def test_a_late_answer_is_off(flags: OpenFeatureFlags) -> None:
+async def test_a_late_answer_is_off(hasty: OpenFeatureFlags) -> None:
     def slow(flag: str) -> str:
         time.sleep(0.3)
         return "on"
 
     api.set_provider_and_wait(Answers(slow), "rollout")
     start = time.monotonic()
-    assert await flags.ask("profile", None, {}) == off("timeout")
+    assert await hasty.ask("profile", None, {}) == off("timeout")
     assert time.monotonic() - start < 0.2
 
 
-async def test_hanging_threads_do_not_pile_up_and_come_back(flags: OpenFeatureFlags, hang: threading.Event) -> None:
+async def test_hanging_threads_do_not_pile_up_and_come_back(hasty: OpenFeatureFlags, hang: threading.Event) -> None:
     def stuck(flag: str) -> str:
         hang.wait()
         return "on"
 
     api.set_provider_and_wait(Answers(stuck), "rollout")
     before = threading.active_count()
-    first = await asyncio.gather(*(flags.ask("profile", None, {}) for _ in range(20)))
+    first = await asyncio.gather(*(hasty.ask("profile", None, {}) for _ in range(20)))
     assert {answer.reason for answer in first} == {"timeout", "busy"}
     start = time.monotonic()
-    assert await flags.ask("profile", None, {}) == off("busy")
+    assert await hasty.ask("profile", None, {}) == off("busy")
     assert time.monotonic() - start < 0.04
     assert threading.active_count() <= before + 2
     hang.set()
     for _ in range(200):
-        if (answer := await flags.ask("profile", None, {})).value == "on":
+        if (answer := await hasty.ask("profile", None, {})).value == "on":
             break
         await asyncio.sleep(0.01)
     assert answer.value == "on"
 
 
-async def test_a_cancelled_caller_is_cancelled_at_once(flags: OpenFeatureFlags, hang: threading.Event) -> None:
+async def test_a_cancelled_caller_is_cancelled_at_once(hasty: OpenFeatureFlags, hang: threading.Event) -> None:
     def stuck(flag: str) -> str:
         hang.wait()
         return "on"
 
     api.set_provider_and_wait(Answers(stuck), "rollout")
-    task = asyncio.create_task(flags.ask("profile", None, {}))
+    task = asyncio.create_task(hasty.ask("profile", None, {}))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_closing_waits_for_no_hanging_thread(flags: OpenFeatureFlags, hang: threading.Event) -> None:
+async def test_closing_waits_for_no_hanging_thread(hasty: OpenFeatureFlags, hang: threading.Event) -> None:
     api.set_provider_and_wait(Answers(lambda flag: str(hang.wait())), "rollout")
-    await flags.ask("profile", None, {})
+    await hasty.ask("profile", None, {})
     start = time.monotonic()
-    flags.close()
+    hasty.close()
     assert time.monotonic() - start < 0.05
-    assert await flags.ask("profile", None, {}) == off("busy")
+    assert await hasty.ask("profile", None, {}) == off("busy")
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "rollout-flags")
 
 
