@@ -28,7 +28,7 @@ def no_providers() -> Iterator[None]:
 
 @pytest.fixture
 def flags() -> Iterator[OpenFeatureFlags]:
-    """A source that was fed with one rollout, ``profile``, and is bound. It is patient: a busy machine is no failure."""
+    """A source that was fed with one rollout, ``profile``, and is bound; patient, as a busy machine is no failure."""
     yield from bound(OpenFeatureFlags(timeout_s=10.0))
 
 
