@@ -123,7 +123,7 @@ class BranchRun(RunContext):
         self.reason = ""
         self.began = False
         self.task: asyncio.Task[None] | None = None
-        self._fan = fan
+        self._fan: FanOut | None = fan
 
     async def drive(self) -> None:
         """The body of the run's task."""
@@ -150,6 +150,8 @@ class BranchRun(RunContext):
         if self.outcome is not None:
             return
         fan = self._fan
+        assert fan is not None
+        self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
         self.finished = fan.clock()
         self.outcome = outcome
         self.part = part
@@ -157,7 +159,7 @@ class BranchRun(RunContext):
         if self.station.lane is not None:
             self.station.lane.remove(self)
         if self.station.branch.meter is not None and outcome is OK:
-            self._meter(part)
+            self._meter(part, fan)
         self.station.count(self)
         fan.settled(self)
 
@@ -183,14 +185,14 @@ class BranchRun(RunContext):
         self.station.inflight -= 1
         if self.reason == "orphan":
             self.station.orphans -= 1
-        self.task = None  # the task holds this run, this run the task: break the circle
+        self.task = None  # the task holds this run: no circle here either
 
-    def _meter(self, part: Any) -> None:
+    def _meter(self, part: Any, fan: FanOut) -> None:
         meter = self.station.branch.meter
         try:
             used = meter(part) if meter is not None else None
         except Exception as error:  # a hook of the user's must not end a run
-            self._fan.hook_failed("meter", error)
+            fan.hook_failed("meter", error)
             return
         if used is not None:
             self.usage = used
@@ -387,11 +389,6 @@ class FanOut:
             else:
                 missing[name] = f"{run.outcome}({run.reason})" if run.reason else str(run.outcome or "pending")
         return Parts(parts, missing)
-
-    def release(self) -> None:
-        """Break the references between runs and fan-out, so that no garbage collection is needed to free them."""
-        self.runs = {}
-        self.stations = {}
 
 
 def stations_of(

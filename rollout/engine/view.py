@@ -7,13 +7,14 @@ in a dict then stands for the flag, the buckets and the routing of a call. A new
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 from rollout.domain.bucketing import bucket
 from rollout.domain.flags import ceiling
 from rollout.domain.routing import BUCKETS, Assignment, Ceiling, UnitPlan, assign, plan_units
 from rollout.domain.state import BranchState, Policy
-from rollout.engine.counting import Cell, Second, Tally
+from rollout.engine.counting import Second, Tally
+from rollout.ports import FlagAnswer
 
 MAX_KEYS: Final = 50_000
 
@@ -34,8 +35,7 @@ class View:
         self.flags: tuple[str | None, ...] = tuple(_flag_of(policy, plan) for plan in self.plans)
         self.scored = tuple(at for at, plan in enumerate(self.plans) if plan.stage_live) if policy.sticky else ()
         self.by_key: dict[str, Assignment] = {}
-        self.cell: Cell | None = None  # of the assignment that was seen last, in the second that is open
-        self.last: Assignment | None = None
+        self.seen: set[str] = set()  # keys whose first call in this view was looked at for scoring
         self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
         self._tally = tally
         self._second: Second | None = None
@@ -56,17 +56,28 @@ class View:
             found = self._alike[alike] = assign(self.plans, self.after, ceilings, buckets)
         return found
 
-    def ceilings(self, rollout_answer: str, own: Mapping[str, str]) -> tuple[Ceiling, ...]:
+    def ceilings(self, answer: FlagAnswer, own: Mapping[str, FlagAnswer]) -> tuple[Ceiling, ...]:
         """The ceiling by unit, of the rollout's answer and the answers of the branches' own flags."""
-        return tuple(
-            cast(Ceiling, ceiling(rollout_answer, own.get(flag) if flag else None)) for flag in self.flags
-        )
+        return tuple(ceiling(answer, own.get(flag) if flag else None) for flag in self.flags)
 
     def buckets(self, key: str | None, dice: Callable[[], float]) -> list[int]:
         """The buckets by unit: of the key, or drawn anew where there is none (or it is not sticky)."""
         if key is None or not self.policy.sticky:
             return [int(dice() * BUCKETS) for _ in self.plans]
         return [bucket(plan.salt, key) if 0 < plan.limit < BUCKETS else 0 for plan in self.plans]
+
+    def bucket(self, unit: int, key: str) -> int:
+        """The bucket of a key for a unit, by its index."""
+        return bucket(self.plans[unit].salt, key)
+
+    def first(self, key: str) -> bool:
+        """Whether this is the key's first call in this view (bounded: a key may be looked at again)."""
+        if key in self.seen:
+            return False
+        if len(self.seen) >= MAX_KEYS:
+            self.seen.clear()
+        self.seen.add(key)
+        return True
 
     def remember(self, key: str, assignment: Assignment) -> None:
         """Keep what was worked out for a key; when too many are kept, all are forgotten."""

@@ -1,0 +1,290 @@
+"""What a trial comes to when both sides are known: compared, counted by unit, written down.
+
+A unit (a branch, or a group) is a pair of this call if its branches really ran: a branch that ``when=`` skipped, that found its
+bulkhead full, or that was stopped with the process says nothing about the candidate. A failure is an outcome in the same
+denominator as a mismatch, never dropped; but it is counted in the error pairs, and only where both sides answered is there
+a comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rollout.domain.bodies import parse
+from rollout.domain.call import Reply
+from rollout.domain.comparison import Comparison, Outcome
+from rollout.domain.evidence import Figures
+from rollout.domain.outcomes import RunOutcome
+from rollout.engine.fanout import BranchRun, FanOut
+from rollout.engine.joining import Unjoinable, join
+from rollout.engine.writing import write
+
+if TYPE_CHECKING:
+    from rollout.engine.trial import Trial
+
+FAILED = (RunOutcome.error, RunOutcome.hard_timeout)
+RAN = (RunOutcome.ok, RunOutcome.answered, *FAILED)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a trial. ``by_branch``: the comparison of each branch that has one; ``""`` is the whole reply."""
+
+    outcome: Outcome
+    reason: str = ""
+    by_branch: dict[str, Comparison] = field(default_factory=dict)
+    candidate: Reply | None = None
+    candidate_error: BaseException | None = None
+
+
+async def conclude(trial: Trial) -> None:
+    """Compare, count, and hand the record to the recorder."""
+    runtime, fan, second = trial.runtime, trial.fan, trial.second
+    assert fan is not None and second is not None
+    runs = fan.runs
+    result = await _compare(trial, fan)
+    trial.candidate_s = _candidate_s(trial, runs)
+    second.funnel.add("finished")
+    if result.outcome is not Outcome.incomparable:
+        second.funnel.add("compared")
+    if second.sealed:
+        runtime.tally.late += 1
+    else:
+        _count(trial, runs, result)
+    runtime.compared("", result.outcome)
+    if trial.noise:
+        await _noise(trial)
+    write(trial, runs, result)
+
+
+async def _compare(trial: Trial, fan: FanOut) -> Result:
+    """The outcome of the whole trial, with the comparison of each branch."""
+    runtime, control = trial.runtime, trial.reply
+    failed = fan.failed or next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None)
+    if trial.control_error is not None:
+        return _compare_errors(trial, failed)
+    if control is None:
+        return Result(Outcome.incomparable, "control's reply could not be copied")
+    if failed is not None:
+        result = Result(Outcome.mismatched, f"{failed.branch}: {failed.outcome}", candidate_error=failed.error)
+        if runtime.definition.aggregate is None and control.ok:
+            result.by_branch = _compare_parts(trial, fan.runs)
+        return result
+    if not control.ok and not runtime.replaces and not runtime.definition.aggregate_all:
+        return _passed_through(control, fan.runs)
+    try:
+        if runtime.definition.aggregate is None and not runtime.replaces:
+            return _overlaid(trial, fan)
+        candidate = await join(runtime, trial.call, None if runtime.replaces else control, fan, native=trial.native)
+    except Unjoinable as error:
+        return Result(Outcome.incomparable, error.reason)
+    except Exception as error:
+        runtime.hook_failed("aggregate", error)
+        return Result(Outcome.mismatched, "aggregate: error", candidate_error=error)
+    whole = runtime.comparator.replies(control, candidate)
+    for hook in whole.hooks:
+        runtime.hook_failed(hook, ValueError(whole.reason))
+    return Result(whole.outcome, whole.reason, _attributed(trial, whole), candidate)
+
+
+def _overlaid(trial: Trial, fan: FanOut) -> Result:
+    """The default aggregator changes nothing but the parts, so comparing the parts is comparing the reply."""
+    answered = next((run for run in fan.runs.values() if run.outcome is RunOutcome.answered), None)
+    if answered is not None:
+        return Result(Outcome.mismatched, f"{answered.branch}: answered, where control has a reply")
+    by_branch = _compare_parts(trial, fan.runs)
+    if not by_branch:
+        return Result(Outcome.incomparable, "no part")
+    return Result(_worst(by_branch), by_branch=by_branch)
+
+
+def _worst(by_branch: Mapping[str, Comparison]) -> Outcome:
+    outcomes = {comparison.outcome for comparison in by_branch.values()}
+    for outcome in (Outcome.mismatched, Outcome.incomparable, Outcome.ignored):
+        if outcome in outcomes:
+            return outcome
+    return Outcome.matched
+
+
+def _compare_parts(trial: Trial, runs: Mapping[str, BranchRun]) -> dict[str, Comparison]:
+    """Each part that is there against what stands at its place in control's reply."""
+    runtime, control = trial.runtime, trial.reply
+    assert control is not None
+    try:
+        value = json.loads(control.body)
+    except ValueError:
+        parsed = parse(control.content_type, control.body)
+        why = parsed.problem or f"control's reply is {parsed.kind}, not JSON"
+        return {name: Comparison(Outcome.incomparable, (), 0, why) for name, run in runs.items() if run.outcome is RunOutcome.ok}
+    part = runtime.comparator.part
+    return {
+        name: part(name, value, run.part) for name, run in runs.items() if run.outcome is RunOutcome.ok and name in runtime.part_paths
+    }
+
+
+def _attributed(trial: Trial, whole: Comparison) -> dict[str, Comparison]:
+    """The differences of the whole reply, by the branch in whose part they lie; what lies in none counts against all."""
+    if whole.outcome is Outcome.incomparable:
+        return {"": whole}
+    found: dict[str, Comparison] = {}
+    for name, differences in whole.by_branch(trial.runtime.comparator.parts).items():
+        found[name] = Comparison(Outcome.mismatched if differences else whole.outcome, tuple(differences), 0)
+    if trial.fan is not None:
+        for name, run in trial.fan.runs.items():
+            if run.outcome is RunOutcome.ok and name not in found:
+                found[name] = Comparison(Outcome.ignored if whole.outcome is Outcome.ignored else Outcome.matched, (), 0)
+    return found
+
+
+def _passed_through(control: Reply, runs: Mapping[str, BranchRun]) -> Result:
+    """Control answered other than 2xx: the user would get just that. A declared answer can agree with it, a part cannot."""
+    for run in runs.values():
+        if run.outcome is RunOutcome.answered:
+            answers = run.station.branch.answers
+            status = next((status for known, status in answers.items() if isinstance(run.error, known)), 0)
+            same = status == control.status
+            outcome = Outcome.matched if same else Outcome.mismatched
+            return Result(outcome, "" if same else f"{run.branch}: answered {status}, control {control.status}")
+    return Result(Outcome.incomparable, f"control answered {control.status}, which passes through")
+
+
+def _compare_errors(trial: Trial, failed: BranchRun | None) -> Result:
+    """Control raised: the same class and message on both sides match."""
+    error = None if failed is None else failed.error
+    comparison = trial.runtime.comparator.errors(trial.control_error, error)
+    return Result(comparison.outcome, comparison.reason or "control raised", candidate_error=error)
+
+
+# ---- counting
+
+
+def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
+    """Add the trial to the pairs of each unit."""
+    second, control = trial.second, trial.reply
+    assert second is not None
+    control_bad = trial.control_error is not None or (control is not None and control.status >= 500)
+    everybody = result.by_branch.get("")
+    for index, plan in enumerate(trial.view.plans):
+        members = [run for name in plan.branches if (run := runs.get(name)) is not None]
+        if not members:
+            continue
+        figures = second.pair(index)
+        for run in members:
+            _count_run(figures, run)
+        if any(run.outcome not in RAN for run in members):
+            continue
+        bad = result.candidate_error is not None and result.reason == "aggregate: error"
+        bad = bad or any(run.outcome in FAILED for run in members)
+        _count_pair(trial, figures, members, control_bad, bad)
+        if not bad and not control_bad:
+            outcome = _unit_outcome(trial, result, members, everybody)
+            figures.add(outcome)
+            for run in members:
+                trial.runtime.compared(run.branch, outcome)
+
+
+def _unit_outcome(trial: Trial, result: Result, members: list[BranchRun], everybody: Comparison | None) -> Outcome:
+    """The outcome of one unit: of its branches' own parts, or of the whole reply where the difference belongs to no branch."""
+    own = {run.branch: result.by_branch[run.branch] for run in members if run.branch in result.by_branch}
+    if everybody is not None and everybody.outcome is Outcome.mismatched:
+        return Outcome.mismatched
+    if own:
+        return _worst(own)
+    return result.outcome if result.candidate_error is None else Outcome.incomparable
+
+
+def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], control_bad: bool, bad: bool) -> None:
+    counts = figures.counts
+    counts["pairs"] = counts.get("pairs", 0) + 1
+    if control_bad:
+        figures.add("control_bad")
+    if bad:
+        figures.add("candidate_bad")
+    if control_bad != bad:
+        figures.add("only_candidate_bad" if bad else "only_control_bad")
+    if not control_bad and not bad and trial.control_s is not None:
+        figures.histogram("control").add(trial.control_s)
+        figures.histogram("candidate").add(_latency(trial, members))
+    run = trial.control_run
+    if run is not None and run.usage is not None and run.usage.cost is not None:
+        figures.add("control_costed")
+        figures.add("control_cost_nano", run.usage.cost)
+
+
+def _count_run(figures: Figures, run: BranchRun) -> None:
+    counts = figures.counts
+    outcome = run.outcome
+    name = _OUTCOME_NAMES[outcome]
+    counts[name] = counts.get(name, 0) + 1
+    if outcome is RunOutcome.ok:
+        counts["runs"] = counts.get("runs", 0) + 1
+        took = run.finished - run.started
+        figures.histogram("run").add(took)
+        if took > run.station.sla_s:
+            figures.add("sla_missed")
+    elif outcome in FAILED:
+        figures.add("runs")
+        figures.add("sla_missed", 1 if outcome is RunOutcome.hard_timeout and run.station.sla_s < float("inf") else 0)
+        if run.error is not None:
+            figures.add(f"error:{run.station.error_name(run.error)}")
+    if outcome in RAN:
+        usage = run.usage
+        if usage is None:
+            counts["costed"] = counts.get("costed", 0) + 1
+        else:
+            figures.add("tokens_in", usage.input_tokens)
+            figures.add("tokens_out", usage.output_tokens)
+            if usage.cost is None:
+                figures.add("unpriced")
+            else:
+                figures.add("costed")
+                figures.add("cost_nano", usage.cost)
+
+
+_OUTCOME_NAMES = {outcome: f"outcome:{outcome.value}" for outcome in RunOutcome}
+
+
+def _latency(trial: Trial, members: list[BranchRun]) -> float:
+    """What the user would have waited: in the overlay control runs too, so it is never below control's own time."""
+    fan_out = max(run.finished - run.started if not run.call.parts else run.finished - _begin(trial, run) for run in members)
+    if trial.runtime.replaces or trial.control_s is None:
+        return fan_out
+    return max(trial.control_s, fan_out)
+
+
+def _begin(trial: Trial, run: BranchRun) -> float:
+    """When the fan-out that a run belongs to began: the earliest start of a run in the same mode."""
+    assert trial.fan is not None
+    return min(other.started for other in trial.fan.runs.values() if other.is_shadow == run.is_shadow)
+
+
+def _candidate_s(trial: Trial, runs: Mapping[str, BranchRun]) -> float | None:
+    if trial.candidate_s is not None:
+        return trial.candidate_s
+    ran = [run for run in runs.values() if run.outcome in RAN]
+    return _latency(trial, ran) if ran else None
+
+
+async def _noise(trial: Trial) -> None:
+    """Run control once more and compare it with itself, so that people see which differences are nobody's fault."""
+    runtime, control, second = trial.runtime, trial.reply, trial.second
+    if control is None or second is None:
+        return
+    try:
+        again = await runtime.run_control_again(trial.call)
+    except Exception as error:
+        runtime.fault("noise", error)
+        return
+    comparison = runtime.comparator.replies(control, again)
+    for index in range(len(trial.view.plans)):
+        figures = second.pair(index)
+        figures.add("noise")
+        if comparison.outcome is Outcome.mismatched:
+            figures.add("noise_mismatched")
+    for branch, differences in comparison.by_branch(runtime.comparator.parts).items():
+        for difference in differences:
+            path = runtime.redactor.stored_path(difference.path)
+            runtime.recorder.mismatch(runtime.name, branch, path, difference.kind).noise += 1

@@ -1,0 +1,307 @@
+"""All rollouts of one process: starts them on one database, hears of every change, and stops in the right order.
+
+start   the database is opened, the declarations are registered, the views are made; then recorder, watcher, controller
+stop    shadows first (no new ones, a short grace), then every second is sealed and written, then lease and database
+
+A database that cannot be reached does not keep the application from starting: control answers every call, and the engine
+tries again until the database is there. A schema of the wrong version does: that is a mistake of the deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+from rollout.definition import Rollout
+from rollout.domain.evidence import Block, Figures, Subject
+from rollout.domain.histogram import Histogram
+from rollout.domain.redaction import Redactor
+from rollout.domain.state import Snapshot
+from rollout.engine.declared import policy_of
+from rollout.engine.fanout import Station
+from rollout.engine.recorder import Recorder
+from rollout.engine.runtime import Runtime
+from rollout.engine.shadow import LagMeter
+from rollout.engine.timers import Timers
+from rollout.errors import DatabaseError, SchemaError
+from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot
+
+log = logging.getLogger("rollout")
+
+
+class Leading(Protocol):
+    """A controller, as the process sees it."""
+
+    leader: bool
+    last_success_at: float | None
+    transitions: Mapping[tuple[str, str, str, str], int]
+    rollbacks: Mapping[tuple[str, str, str], int]
+
+    async def run(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a process takes part. ``drain_s``: the longest that a stop may take for shadows, and again for the recorder."""
+
+    process: str = ""
+    drain_s: float = 5.0
+    grace_s: float = 0.5
+    retry_s: float = 2.0
+    record_every_s: float = 0.2
+    queue: int = 20_000
+    queue_bytes: int = 32 * 2**20
+
+
+class Engine:
+    """See the module."""
+
+    def __init__(
+        self,
+        rollouts: Sequence[Rollout],
+        *,
+        host: Host,
+        open_backend: Callable[[str], Awaitable[Backend]],
+        flags: FlagSource,
+        controller: Callable[[Backend, str], Leading] | None = None,
+        heard: Sequence[Callable[[Snapshot], None]] = (),
+        routes: Mapping[str, tuple[str, ...]] | None = None,
+        dice: Callable[[], float] = random.random,
+        options: Options = Options(),
+    ) -> None:
+        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot; ``routes``: patterns by rollout."""
+        self.rollouts = tuple(rollouts)
+        self.options = options
+        self.process = options.process or f"{socket.gethostname()}-{os.getpid()}"
+        self.runtimes: dict[str, Runtime] = {}
+        self.snapshot: Snapshot | None = None
+        self.backend: Backend | None = None
+        self.recorder: Recorder | None = None
+        self.controller: Leading | None = None
+        self.ready = asyncio.Event()
+        self._host = host
+        self._open = open_backend
+        self._flags = flags
+        self._make_controller = controller
+        self._heard = heard
+        self._routes = routes or {}
+        self._dice = dice
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+        self._timers: Timers | None = None
+        self._lag: LagMeter | None = None
+
+    # ---- start
+
+    async def start(self) -> None:
+        """Open, register, begin. Raises ``SchemaError``; an unreachable database is tried again in the background."""
+        try:
+            await self._begin()
+        except SchemaError:
+            raise
+        except DatabaseError as error:
+            log.error("rollouts wait for the database, control answers: %s", error, extra={"event": "database_missing"})
+            self._spawn(self._begin_later(), "rollout-start")
+
+    async def _begin_later(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(self.options.retry_s)
+            try:
+                await self._begin()
+                return
+            except DatabaseError as error:
+                log.debug("the database is still missing: %s", error)
+
+    async def _begin(self) -> None:
+        backend = self.backend
+        if backend is None:
+            backend = self.backend = await self._open(self.process)
+        for rollout in self.rollouts:
+            await backend.state.register(policy_of(rollout, self._routes.get(rollout.name, ())), actor=self.process)
+        secret = await backend.state.secret()
+        snapshot = await backend.state.load()
+        loop = asyncio.get_running_loop()
+        self.recorder = Recorder(
+            backend.ledger,
+            process=self.process,
+            most=self.options.queue,
+            max_bytes=self.options.queue_bytes,
+            every_s=self.options.record_every_s,
+            seal=self._seal,
+            wrote=self._wrote,
+            dropped=self._dropped,
+        )
+        self._timers = Timers(loop)
+        self._lag = LagMeter(loop)
+        self.runtimes = {
+            rollout.name: Runtime(
+                rollout,
+                host=self._host,
+                flags=self._flags,
+                recorder=self.recorder,
+                timers=self._timers,
+                loop=loop,
+                dice=self._dice,
+                process=self.process,
+                redactor=Redactor(secret, rollout.store.clear, redact=rollout.store.redact),
+            )
+            for rollout in self.rollouts
+        }
+        self._lag.lanes = [runtime.lane for runtime in self.runtimes.values()]
+        self.hear(snapshot)
+        self._lag.start()
+        self._spawn(self.recorder.run(), "rollout-recorder")
+        self._spawn(self._watch(), "rollout-watcher")
+        if self._make_controller is not None:
+            self.controller = self._make_controller(backend, self.process)
+            self._spawn(self.controller.run(), "rollout-controller")
+        self.ready.set()
+
+    def _spawn(self, work: Any, name: str) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    # ---- every change
+
+    def hear(self, snapshot: Snapshot) -> None:
+        """Work from a new snapshot, from the next call on."""
+        if self.snapshot is not None and snapshot.revision < self.snapshot.revision:
+            return
+        self.snapshot = snapshot
+        offset = snapshot.now - asyncio.get_running_loop().time()
+        for listener in self._heard:
+            listener(snapshot)
+        for name, runtime in self.runtimes.items():
+            policy = snapshot.policies.get(name)
+            runtime.tally.offset = offset
+            if policy is not None:
+                runtime.decide(policy, snapshot.states.get(name, {}))
+
+    async def _watch(self) -> None:
+        """Load whenever something changed. Whatever fails here is tried again: a deaf process would not hear of a rollback."""
+        assert self.backend is not None
+        state = self.backend.state
+        while not self._closing:
+            try:
+                async for _ in state.changes():
+                    self.hear(await state.load())
+            except DatabaseError as error:
+                log.debug("no changes can be heard: %s", error)
+            except Exception:
+                log.exception("the watcher failed and goes on", extra={"event": "watcher_failed"})
+            await asyncio.sleep(0.25)
+
+    # ---- counting, for the recorder
+
+    def _seal(self) -> tuple[list[Block], list[Subject]]:
+        blocks: list[Block] = []
+        subjects: list[Subject] = []
+        for runtime in self.runtimes.values():
+            own, keys = runtime.tally.seal(everything=self._closing)
+            blocks += own
+            subjects += keys
+        return blocks, subjects
+
+    def _wrote(self, rollout: str, trials: int) -> None:
+        self._count(rollout, "stored", trials)
+
+    def _dropped(self, rollout: str, reason: str, trials: int) -> None:
+        self._count(rollout, f"dropped:{reason}", trials)
+
+    def _count(self, rollout: str, name: str, count: int) -> None:
+        runtime = self.runtimes.get(rollout)
+        if runtime is not None and runtime.view is not None and not self._closing:
+            runtime.view.second(int(runtime.time() + runtime.tally.offset)).funnel.add(name, count)
+        elif runtime is not None:
+            runtime.tally.totals.add(name, count)
+
+    # ---- stop
+
+    async def stop(self) -> None:
+        """Stop, within the bounds of ``options``. Shadows that are not finished end as ``shutdown``."""
+        for runtime in self.runtimes.values():
+            runtime.active = False
+        if self._lag is not None:
+            self._lag.stop()
+        await asyncio.gather(*(runtime.lane.close(self.options.grace_s) for runtime in self.runtimes.values()))
+        self._closing = True
+        if self.controller is not None:
+            await self.controller.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self.recorder is not None:
+            await self.recorder.drain(self.options.drain_s)
+        if self._timers is not None:
+            self._timers.close()
+        if self.backend is not None:
+            await self.backend.close()
+
+    # ---- scrape
+
+    def metrics(self) -> MetricsSnapshot:
+        """Everything that was counted since the start."""
+        shot = MetricsSnapshot(version=installed_version())
+        if self.snapshot is not None:
+            shot.states = {name: self.snapshot.states.get(name, {}) for name in self.runtimes}
+        for name, runtime in self.runtimes.items():
+            self._measure(shot, name, runtime)
+        recorder = self.recorder
+        if recorder is not None:
+            shot.queue_length["trials"] = len(recorder.trials)
+            shot.queue_capacity["trials"] = recorder.trials.most
+            shot.dropped[("trials", "queue_full")] = recorder.trials.dropped
+            shot.dropped[("blocks", "queue_full")] = recorder.blocks_dropped
+            shot.dropped[("subjects", "queue_full")] = recorder.subjects_dropped
+            shot.written, shot.write_failures = recorder.written, recorder.failures
+        if self.controller is not None:
+            shot.leader, shot.last_tick_at = self.controller.leader, self.controller.last_success_at
+            shot.transitions, shot.rollbacks = dict(self.controller.transitions), dict(self.controller.rollbacks)
+        shot.flags = dict(getattr(self._flags, "evaluations", {}))
+        return shot
+
+    def _measure(self, shot: MetricsSnapshot, name: str, runtime: Runtime) -> None:
+        shot.rollouts[name] = runtime.figures()
+        for stations in (runtime.live_stations, runtime.shadow_stations):
+            for station in stations.values():
+                shot.branches[(name, station.name, station.mode)] = _figures(station)
+                inflight = shot.inflight.get((name, station.name), 0)
+                shot.inflight[(name, station.name)] = inflight + station.inflight
+        for (branch, outcome), count in runtime.comparisons.items():
+            shot.comparisons[(name, branch, outcome)] = count
+        for method, count in runtime.side_effects.items():
+            shot.side_effects_blocked[(name, method)] = count
+        shot.queue_length[f"shadow:{name}"] = len(runtime.lane)
+        shot.queue_capacity[f"shadow:{name}"] = runtime.lane.limits.queue
+        if runtime.view is not None:
+            shot.gates[name] = tuple(gate.name for gate in runtime.view.policy.gates)
+
+
+def _figures(station: Station) -> Figures:
+    counts = {f"outcome:{outcome}": count for outcome, count in station.outcomes.items()}
+    counts |= {f"error:{name}": count for name, count in station.errors.items()}
+    counts |= {
+        "runs": sum(station.outcomes.values()),
+        "sla_missed": station.sla_missed,
+        "tokens_in": station.tokens_in,
+        "tokens_out": station.tokens_out,
+        "cost_nano": station.spent,
+        "unpriced": station.unpriced_runs,
+    }
+    return Figures(counts, {"run": Histogram(station.latency)})
+
+
+def installed_version() -> str:
+    """The version of the distribution, or ``"0"`` in a checkout that was not installed."""
+    try:
+        return version("rollout-kit")
+    except PackageNotFoundError:
+        return "0"

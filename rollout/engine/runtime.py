@@ -1,0 +1,402 @@
+"""One rollout in one process: what its trials share. ``admit`` is the fast path, and the only thing most calls ever touch."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from rollout.definition import SAFE_METHODS, Rollout
+from rollout.domain.call import NOTHING, Call, Reply
+from rollout.domain.comparison import Comparator
+from rollout.domain.evidence import Figures
+from rollout.domain.histogram import Histogram
+from rollout.domain.outcomes import RunOutcome
+from rollout.domain.paths import Path
+from rollout.domain.redaction import Redactor
+from rollout.domain.routing import Assignment
+from rollout.domain.state import BranchState, Policy
+from rollout.engine.counting import Cell, Fault, Scored, Second, SeenKeys, Tally
+from rollout.engine.fanout import FanOut, stations_of
+from rollout.engine.recorder import Recorder
+from rollout.engine.shadow import ShadowLane
+from rollout.engine.timers import Timers
+from rollout.engine.trial import Trial
+from rollout.engine.view import View
+from rollout.ports import FlagAnswer, FlagSource, Host
+
+log = logging.getLogger("rollout")
+
+_OBJECT: Final = 2_000  # bytes, roughly, that a waiting trial holds besides its bodies
+
+
+class Runtime:
+    """See the module. ``active``: whether the request path has anything to do; False until the first view, and without a database."""
+
+    def __init__(
+        self,
+        definition: Rollout,
+        *,
+        host: Host,
+        flags: FlagSource,
+        recorder: Recorder,
+        timers: Timers,
+        loop: asyncio.AbstractEventLoop,
+        dice: Callable[[], float],
+        process: str,
+        redactor: Redactor,
+    ) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.host = host
+        self.flags = flags
+        self.recorder = recorder
+        self.loop = loop
+        self.time = loop.time
+        self.dice = dice
+        self.redactor = redactor
+        self.latency_s = definition.budget.latency_s
+        self.methods = frozenset(method.upper() for method in definition.methods)
+        self.replaces = definition.join == "replace"
+        self.captures = definition.capture is not None
+        self.active = False
+        self.view: View | None = None
+        self.tally = Tally(self.name, process, definition.settle_s, loop.time)
+        self.lane = ShadowLane(loop, definition.shadow)
+        self.part_paths = {b.name: Path.parse(b.part) for b in definition.branches if b.part is not None}
+        self.comparator = Comparator(definition.compare, {b.name: b.part for b in definition.branches if b.part is not None})
+        self.live_stations = stations_of(definition.branches, "live", timers, definition.hard_timeout, self.latency_s)
+        self.shadow_stations = stations_of(definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s)
+        self.deadlines = timers.lane(self.latency_s)
+        self.comparisons: dict[tuple[str, str], int] = {}
+        self.side_effects: dict[str, int] = {}
+        self.faults: dict[str, int] = {}
+        self.candidate_latency = Histogram()
+        self._required = frozenset(b.name for b in definition.branches if b.required)
+        self._control_latency = Histogram()
+        self._control_p95: tuple[float, float] = (0.0, 0.0)  # looked at, value
+        self._key = definition.key
+        self._seen: dict[tuple[str, int], SeenKeys] = {}
+        self._ids = itertools.count(1)
+        self._id_base = os.urandom(5).hex()
+
+    # ---- what was decided
+
+    def decide(self, policy: Policy, states: Mapping[str, BranchState]) -> None:
+        """Work from these states from the next call on."""
+        self.view = View(policy, states, self.tally)
+        self.latency_s = min(policy.latency_s, self.definition.budget.latency_s)
+        self._seen = {
+            (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys()) for plan in self.view.plans if plan.stage_live
+        }
+        self.active = self.view.active
+
+    # ---- the fast path
+
+    def admit(self, native: Any, now: float) -> Cell | Scored | Trial | None:
+        """What happens to a call: a ``Cell`` to count it in (control alone answers), or a ``Trial`` to serve it; None: not counted.
+
+        ``now``: the loop's time in seconds. Decided from memory alone; costs about a microsecond for a key that was seen before.
+        """
+        view = self.view
+        if view is None:
+            return None
+        call = Call(self.host.source(native))
+        key: str | None = None
+        if self._key is not None:
+            try:
+                key = self._key(call)
+            except Exception as error:
+                self.hook_failed("key", error)
+        assignment = view.by_key.get(key) if key is not None else None
+        if assignment is None:
+            assignment = self._assign(view, key, call)
+            if assignment is None:  # a remote flag: it must be waited for
+                return Trial(self, view, native, self._keyed(call, key), now)
+        second = view.second(int(now + self.tally.offset))
+        cell: Cell | Scored = second.cell(assignment)
+        cell.started += 1  # type: ignore[union-attr]
+        if key is not None and view.scored:
+            cell = self._score(view, second, cell, assignment, key, now)  # type: ignore[arg-type]
+        if not assignment.runs or (not assignment.live and (view.sample <= 0.0 or (view.sample < 1.0 and self.dice() >= view.sample))):
+            return cell
+        return self._drawn(Trial(self, view, native, self._keyed(call, key), now, second, assignment, cell))
+
+    def _drawn(self, trial: Trial) -> Trial | Cell | Scored:
+        """The trial, if its request can be shadowed (and copied, where it is live); else its cell, the reason counted."""
+        second = trial.second
+        assert second is not None and trial.cell is not None and trial.assignment is not None
+        reason = self.host.skip_reason(trial.native, self.definition.max_body)
+        if reason is None and not trial.assignment.live and not self._may_shadow(trial.call):
+            reason = "unsafe"
+        if reason is not None:
+            second.funnel.add(f"skipped:{reason}")
+            return trial.cell
+        second.funnel.add("drawn")
+        trial.drawn = True
+        return trial
+
+    def draw(self, trial: Trial) -> bool:
+        """As in ``admit``, for a call whose flag had to be waited for. Drawn once for each call."""
+        if trial.drawn:
+            return True
+        assignment, sample = trial.assignment, trial.view.sample
+        assert assignment is not None
+        if not assignment.live and (sample <= 0.0 or (sample < 1.0 and self.dice() >= sample)):
+            return False
+        return self._drawn(trial) is trial
+
+    def _assign(self, view: View, key: str | None, call: Call) -> Assignment | None:
+        answer = self.flags.peek(view.policy.flag, key)
+        if answer is None:
+            return None
+        own: dict[str, FlagAnswer] = {}
+        for flag in view.flags:
+            if flag is not None and flag not in own:
+                found = self.flags.peek(flag, key)
+                if found is None:
+                    return None
+                own[flag] = found
+        return self._settle(view, key, answer, own, keep=True)
+
+    def _settle(
+        self, view: View, key: str | None, answer: FlagAnswer, own: Mapping[str, FlagAnswer], *, keep: bool
+    ) -> Assignment:
+        assignment = view.assignment(view.ceilings(answer, own), view.buckets(key, self.dice))
+        if keep and key is not None and view.policy.sticky:
+            view.remember(key, assignment)
+        return assignment
+
+    async def route_remote(self, trial: Trial) -> bool:
+        """Ask the flags that must be waited for, and route the trial. False where its rollout has nothing to do."""
+        view, key = trial.view, trial.call.key
+        context: Mapping[str, Any] = NOTHING
+        if self.definition.context is not None:
+            try:
+                context = self.definition.context(trial.call)
+            except Exception as error:
+                self.hook_failed("context", error)
+        answer = await self.flags.ask(view.policy.flag, key, context)
+        own = {flag: await self.flags.ask(flag, key, context) for flag in set(view.flags) if flag is not None}
+        assignment = trial.assignment = self._settle(view, key, answer, own, keep=False)
+        second = trial.second = view.second(int(trial.started + self.tally.offset))
+        cell = second.cell(assignment)
+        cell.started += 1
+        trial.cell = self._score(view, second, cell, assignment, key, trial.started) if key is not None and view.scored else cell
+        return True
+
+    def _score(
+        self, view: View, second: Second, cell: Cell, assignment: Assignment, key: str, now: float
+    ) -> Cell | Scored:
+        """The cell, wrapped if this is the first call of the key in a live stage."""
+        if not view.first(key):
+            return cell
+        text = self.redactor.key(key)
+        number = int(text[:16].ljust(16, "0"), 16)
+        units = [
+            index
+            for index in view.scored
+            if assignment.arms[index] and self._scores(view, index, assignment, key) and self._first(view, index, number)
+        ]
+        return Scored(cell, assignment.arms, second, units, text, now + self.tally.offset) if units else cell
+
+    def _scores(self, view: View, index: int, assignment: Assignment, key: str) -> bool:
+        """Keys that were live in an earlier stage already are watched by pairs, not scored again."""
+        plan = view.plans[index]
+        return assignment.arms[index] == "A" or plan.earlier == 0 or view.bucket(index, key) >= plan.earlier
+
+    def _first(self, view: View, index: int, number: int) -> bool:
+        plan = view.plans[index]
+        seen = self._seen.get((plan.name, plan.entry))
+        return seen is not None and seen.first(number)
+
+    def _may_shadow(self, call: Call) -> bool:
+        effects = self.definition.effects
+        if call.method in SAFE_METHODS or effects == "safe":
+            return True
+        if effects is None:
+            return False
+        try:
+            return bool(effects(call))
+        except Exception as error:
+            self.hook_failed("effects", error)
+            return False
+
+    def _keyed(self, call: Call, key: str | None) -> Call:
+        return call if key is None else Call.of(call.source, key=key, clock=self.time)
+
+    # ---- counting
+
+    def count(self, cell: Cell | Scored, started: float, response: Any) -> None:
+        """Control alone has answered."""
+        took = self.time() - started
+        status = getattr(response, "status", 200)
+        if cell.sealed:
+            self.tally.late += 1
+        elif status >= 500:
+            cell.fault(Fault(None, "", took))
+        else:
+            cell.finish(took)
+        if self.replaces:
+            self._control_latency.add(took)
+
+    def count_error(self, cell: Cell | Scored, started: float, error: BaseException) -> None:
+        """Control alone has raised. Client gone: bad, in both arms alike."""
+        if isinstance(error, asyncio.CancelledError):
+            fault: Fault | None = Fault(None, "", None)
+        else:
+            reply = self.reply_of_error(error)
+            fault = Fault(None, "", None) if reply is None or reply.status >= 500 else None
+        if cell.sealed:
+            self.tally.late += 1
+        elif fault is not None:
+            cell.fault(fault)
+        else:
+            cell.finish(self.time() - started)
+
+    def funnel(self, second: Second, name: str) -> None:
+        if second.sealed:
+            self.tally.totals.add(name)
+        else:
+            second.funnel.add(name)
+
+    def skipped(self, second: Second | None, reason: str) -> None:
+        if second is not None:
+            self.funnel(second, f"skipped:{reason}")
+
+    def compared(self, branch: str, outcome: str) -> None:
+        key = (branch, str(outcome))
+        self.comparisons[key] = self.comparisons.get(key, 0) + 1
+
+    def served_candidate(self, latency_s: float) -> None:
+        self.candidate_latency.add(latency_s)
+
+    # ---- what trials need
+
+    async def capture(self, native: Any) -> Mapping[str, Any] | None:
+        """What the user's ``capture=`` returns; None where it raised: the call is then served by control alone."""
+        assert self.definition.capture is not None
+        try:
+            return await self.definition.capture(native)
+        except Exception as error:
+            self.hook_failed("capture", error)
+            return None
+
+    def full_call(self, trial: Trial, body: bytes, state: Mapping[str, Any] | None) -> Call:
+        """The call with its body and what was captured."""
+        if not body and not state and trial.call.key is not None:
+            return trial.call
+        return Call.of(trial.call.source, body=body, key=trial.call.key, state=state or NOTHING, clock=self.time)
+
+    def reply_of(self, response: Any) -> Reply | None:
+        try:
+            return self.host.reply_of(response)
+        except Exception as error:
+            self.fault("reply_of", error)
+            return None
+
+    def reply_of_error(self, error: BaseException) -> Reply | None:
+        try:
+            return self.host.reply_of_error(error)
+        except Exception as inner:
+            self.fault("reply_of_error", inner)
+            return None
+
+    def submit(self, trial: Trial) -> None:
+        """Hand a trial to the shadow lane if it is drawn for a comparison: shadow trials are already, live ones are here."""
+        view, assignment = trial.view, trial.assignment
+        assert assignment is not None
+        if trial.mode == "live":
+            share = view.reverse if trial.reply is None else view.sample
+            if share <= 0.0 or (share < 1.0 and self.dice() >= share) or not self._may_shadow(trial.call):
+                trial.release()
+                return
+            if trial.reply is None:
+                trial.mode = "reverse"
+        elif view.noise > 0.0 and trial.call.method in SAFE_METHODS and self.dice() < view.noise:
+            trial.noise = True
+        trial.capture_context()
+        trial.size += _OBJECT + (len(trial.reply.body) if trial.reply is not None else 0)
+        if not self.lane.submit(trial, self.time()):
+            trial.release()
+
+    async def run_control_again(self, call: Call) -> Reply:
+        """Control on a sealed copy of the request, by the deadline of a call. Raises what it raises."""
+        task = self.loop.create_task(self.host.run_again(self.definition.control, call.with_(is_shadow=True)))
+        try:
+            done, _ = await asyncio.wait([task], timeout=self.latency_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+            raise TimeoutError("control, run once more, was not ready by the deadline")
+        return task.result()
+
+    def replaced_by(self, assignment: Assignment) -> bool:
+        """Whether the live branches of a call stand in for control: all the required ones are among them."""
+        return self._required.issubset(assignment.live)
+
+    def fallback_at(self, started: float) -> float:
+        """When control must start at the latest, on the loop's clock: the deadline less control's own p95."""
+        looked_at, p95 = self._control_p95
+        if started - looked_at > 1.0:
+            p95 = self._control_latency.quantile(0.95) or 0.0
+            self._control_p95 = (started, p95)
+        return started + max(0.0, self.latency_s - p95)
+
+    def may_not_fall_back(self, fan: FanOut) -> bool:
+        """Whether a write has started that control would do again."""
+        return any(
+            run.station.branch.writes and run.station.branch.idempotency is None and run.outcome is not RunOutcome.skipped
+            for run in fan.runs.values()
+            if run.began
+        )
+
+    def no_answer(self, fan: FanOut, reason: str) -> Reply:
+        """The reply where neither the candidate nor a fallback is possible."""
+        errors = [{"branch": name, "code": str(run.outcome)} for name, run in fan.runs.items() if run.outcome is not RunOutcome.ok]
+        return Reply.json({"errors": errors}, 504 if reason in ("late", "hard_timeout") else 502)
+
+    def blocked(self, method: str, address: str) -> None:
+        """The guarded client refused a side effect of a shadow."""
+        self.side_effects[method] = self.side_effects.get(method, 0) + 1
+        log.warning("a shadow of %s tried %s %s; refused", self.name, method, address, extra={"event": "side_effect_blocked"})
+
+    def epoch(self, at: float) -> float:
+        """Epoch seconds of a time on the loop's clock."""
+        return at + self.tally.offset
+
+    def trial_id(self, at: float) -> str:
+        """32 hex digits that rise with time, unique over processes."""
+        return f"{int(at * 1000):012x}{self._id_base}{next(self._ids):010x}"
+
+    # ---- our failures
+
+    def hook_failed(self, hook: str, error: BaseException) -> None:
+        """A hook of the user's raised."""
+        self._failed(f"hook:{hook}", error, f"the hook {hook}= of rollout {self.name} raised")
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Something of ours raised. The user was served all the same."""
+        self._failed(f"fault:{where}", error, f"rollout {self.name}: {where} failed; control answered")
+
+    def _failed(self, name: str, error: BaseException, sentence: str) -> None:
+        count = self.faults[name] = self.faults.get(name, 0) + 1
+        if self.view is not None:
+            self.view.second(int(self.time() + self.tally.offset)).funnel.add(name)
+        else:
+            self.tally.totals.add(name)
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th … time, so that a log cannot fill a disk
+            where = f"{type(error).__name__} (its text may hold secrets and is not logged)"
+            log.error("%s: %s; so far %d times", sentence, where, count, extra={"event": name.replace(":", "_")})
+
+    def figures(self) -> Figures:
+        """The totals since the start, for a scrape."""
+        return self.tally.so_far()
+
+    def stations(self) -> Sequence[Any]:
+        return [*self.live_stations.values(), *self.shadow_stations.values()]
