@@ -1,10 +1,11 @@
-"""What a gate is: its declaration (``GateSpec``), its result (``Finding``), and the port that gates plug into (``Gate``)."""
+"""What a gate is: its declaration (``GateSpec``), its result (``Finding``), and the port gates plug into (``Gate``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Any, Final, Protocol
 
 from rollout.domain.durations import seconds
@@ -16,8 +17,8 @@ MODES: Final = ("threshold",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
-    """A gate as declared. ``at_most`` and ``worse_by`` are in the unit of the kind: shares of calls; for latency seconds and a
-    relative excess; for cost nano-dollars per call and a relative excess. None: no such limit."""
+    """A gate as declared. ``at_most`` and ``worse_by`` are in the unit of the kind: shares of calls; for latency seconds
+    and a relative excess; for cost nano-dollars per call and a relative excess. None: no such limit."""
 
     kind: str
     mode: str = "threshold"
@@ -44,7 +45,7 @@ class GateSpec:
         at_most: float | None = None,
         q: float | None = None,
     ) -> GateSpec:
-        """A gate whose window is a duration text; a wrong one is kept as ``fault`` and reported with everything else."""
+        """A gate whose window is a duration text; a wrong one is kept as ``fault``, reported with everything else."""
         fault = ""
         try:
             window_s = seconds(window)
@@ -85,9 +86,8 @@ class GateSpec:
             found.append(f"at_most is {self.at_most}; it is a share of calls, between 0 and 1")
         if self.q is not None and not 0 < self.q < 1:
             found.append(f"q is {self.q}; a quantile lies between 0 and 1, as 0.95")
-        for name in ("minimum", "fewest", "consecutive"):
-            if getattr(self, name) < 1:
-                found.append(f"{name} is {getattr(self, name)}; it must be at least 1")
+        counts = {name: getattr(self, name) for name in ("minimum", "fewest", "consecutive")}
+        found += [f"{name} is {count}; it must be at least 1" for name, count in counts.items() if count < 1]
         if self.window_s <= 0:
             found.append("window is 0; it must be above 0 seconds")
         return found
@@ -98,7 +98,12 @@ class GateSpec:
         for name in ("worse_by", "at_most", "q"):
             if getattr(self, name) is not None:
                 fields[name] = getattr(self, name)
-        return fields | {"window_s": self.window_s, "minimum": self.minimum, "fewest": self.fewest, "consecutive": self.consecutive}
+        return fields | {
+            "window_s": self.window_s,
+            "minimum": self.minimum,
+            "fewest": self.fewest,
+            "consecutive": self.consecutive,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GateSpec:
@@ -118,8 +123,8 @@ class Grade(StrEnum):
 class Finding:
     """What one gate found: the observed number against the limit, over ``n`` calls, and why in one sentence.
 
-    ``observed``/``limit``/``baseline`` are in the unit that ``unit_name`` tells (``"%"`` of calls as a share, ``"s"``, ``"nano$"``); None: not known.
-    ``bound``: whether an error bound is stated (a threshold gate states none).
+    ``observed``/``limit``/``baseline`` are in the unit that ``unit_name`` tells (``"%"``: shares of calls, ``"s"``,
+    ``"nano$"``); None: not known. ``bound``: whether an error bound is stated (a threshold gate states none).
     """
 
     gate: str
@@ -136,7 +141,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         def plain(value: float | None) -> float | str | None:
-            return str(value) if value is not None and value in (float("inf"), float("-inf")) else value
+            return str(value) if value is not None and not isfinite(value) else value
 
         return {
             "gate": self.gate,
@@ -175,10 +180,12 @@ GateState = dict[str, Any]  # JSON-ready, of bounded size
 
 
 class Gate(Protocol):
-    """The port that gates plug into. ``fold`` is called once for each closed block, in the order of time; ``judge`` as often
-    as one likes. The state is a JSON-ready dict, stored between ticks, so that a restarted controller goes on where it stopped."""
+    """The port that gates plug into. ``fold`` is called once for each closed block, in the order of time; ``judge`` as
+    often as one likes. The state is a JSON-ready dict, stored between ticks, so that a restarted controller goes on
+    where it stopped."""
 
-    spec: GateSpec
+    @property
+    def spec(self) -> GateSpec: ...
 
     def start(self) -> GateState:
         """The state before the first block of a stage's entry."""

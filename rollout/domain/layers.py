@@ -20,16 +20,18 @@ _COLUMN: Final = {
 }
 
 
-def layered(declared: Policy, fields: Mapping[str, Any], origin: str, *, version: int, at: float) -> Policy:
+def layered(
+    declared: Policy, fields: Mapping[str, Any], origins: Mapping[str, str], *, version: int, at: float
+) -> Policy:
     """The policy in force, as version ``version`` of ``at`` (epoch seconds).
 
     ``declared``: of the code alone; ``fields``: by their names in ``SETTABLE``, as values of the domain or as JSON;
-    ``origin``: where they come from. The settle time follows the budget. ``UnknownName`` for a field no spec may set.
+    ``origins``: where each comes from. The settle time follows the budget. ``UnknownName`` for a field no spec may set.
     """
     data = declared.to_dict()
     for name, value in plain_fields(fields).items():
         data[_COLUMN.get(name, name)] = {**data["ramp"], **value} if name == "ramp" else value
-    data["origins"] = {**data["origins"], **dict.fromkeys(fields, origin)}
+    data["origins"] = {**data["origins"], **{name: origins[name] for name in fields}}
     if "budget.latency_s" in fields:
         data["settle_s"] = max([data["latency_s"], *(branch["hard_timeout_s"] for branch in data["branches"])]) + 0.1
     return Policy.from_dict(declared.rollout, version, data, at)

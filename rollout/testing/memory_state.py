@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollout.domain.layers import layered, plain_fields
@@ -27,11 +27,11 @@ from rollout.testing.faults import Faults, suffers
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The newest version of a policy, as it came about: what the code declares, and the fields of a spec on top."""
+    """How the policy in force came about: what the code declares, and on top the fields of specs with their origins."""
 
     declared: Policy
-    fields: Mapping[str, Any]
-    origin: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 class MemoryState:
@@ -44,7 +44,7 @@ class MemoryState:
         self._policies: dict[str, list[Policy]] = {}  # oldest first
         self._states: dict[str, dict[str, BranchState]] = {}
         self._decisions: list[Decision] = []  # oldest first
-        self._last: dict[str, Decision] = {}  # of each rollout's chain
+        self._hashes: dict[str, str] = {}  # rollout → hash of its newest decision
         self._leases: dict[str, Lease] = {}
         self._checkpoints: dict[tuple[str, str], str] = {}
         self._flags: dict[tuple[str, str | None], FlagOverride] = {}
@@ -62,8 +62,7 @@ class MemoryState:
         layers = self._layers.get(rollout)
         if layers and layers.declared.to_dict() == policy.to_dict():
             return self._policies[rollout][-1]
-        fields, origin = (layers.fields, layers.origin) if layers else ({}, "")
-        effective = self._next_version(Layers(policy, fields, origin))
+        effective = self._next_version(replace(layers, declared=policy) if layers else Layers(policy))
         self._append(_decision(rollout, "register", actor, Trigger.start, policy_version=effective.version))
         return effective
 
@@ -74,7 +73,13 @@ class MemoryState:
         layers = self._layers.get(rollout)
         if layers is None:
             raise UnknownName("rollout", rollout, list(self._layers))
-        effective = self._next_version(Layers(layers.declared, plain_fields(fields or {}), origin))
+        if fields is None:
+            layers = Layers(layers.declared)
+        else:
+            plain = plain_fields(fields)
+            origins = {**layers.origins, **dict.fromkeys(plain, origin)}
+            layers = Layers(layers.declared, {**layers.fields, **plain}, origins)
+        effective = self._next_version(layers)
         self._append(_decision(rollout, "apply", actor, Trigger.person, reason, policy_version=effective.version))
         return effective
 
@@ -86,7 +91,7 @@ class MemoryState:
         rollout = layers.declared.rollout
         versions = self._policies.setdefault(rollout, [])
         at = self.clock_now()
-        effective = layered(layers.declared, layers.fields, layers.origin, version=len(versions) + 1, at=at)
+        effective = layered(layers.declared, layers.fields, layers.origins, version=len(versions) + 1, at=at)
         versions.append(effective)
         self._layers[rollout] = layers
         return effective
@@ -182,11 +187,10 @@ class MemoryState:
         return found[:limit]
 
     def _append(self, decision: Decision) -> Decision:
-        last = self._last.get(decision.rollout)
-        number, previous = (last.number + 1, last.hash) if last else (1, "")
-        sealed = decision.sealed(number=number, at=self.clock_now(), previous=previous)
+        previous = self._hashes.get(decision.rollout, "")
+        sealed = decision.sealed(number=len(self._decisions) + 1, at=self.clock_now(), previous=previous)
         self._decisions.append(sealed)
-        self._last[decision.rollout] = sealed
+        self._hashes[decision.rollout] = sealed.hash
         self._changed()
         return sealed
 
