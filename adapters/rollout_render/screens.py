@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding
 from rollout.domain.report import Example, Field
 from rollout.domain.report_values import Cost, Funnel, Mismatch
 from rollout.domain.state import Decision, FlagOverride, Lease
-from rollout.usecases.look import Costs, Diff, PolicyShown, RolloutStatus, Shown, Status
+from rollout.usecases.look import PolicyShown, RolloutStatus, Shown, Status
+from rollout.usecases.reporting import Costs, Diff
 from rollout_render import words
 from rollout_render.terminal import STYLES, cell, grade, table, title, word
 
@@ -211,12 +211,16 @@ def pair(example: Example, path: str | None = None) -> RenderableType:
         (
             cell(d.get("path", ""), limit=60),
             cell(d.get("kind", "")),
-            cell(d.get("control"), limit=120),
-            cell(d.get("candidate"), limit=120),
+            _side(d.get("control")),
+            _side(d.get("candidate")),
         )
         for d in shown
     ]
     return Group(head, table(("path", "kind", "control", "candidate"), rows, stretch="candidate"))
+
+
+def _side(value: object) -> Text:
+    return cell("absent", "dim") if value is None else cell(value, limit=120)
 
 
 def cost(seen: Costs) -> RenderableType:
@@ -238,15 +242,15 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
             line.side,
             words.count(line.runs),
             words.count(line.unpriced),
-            f"{words.count(line.tokens_in)} / {words.count(line.tokens_out)}",
+            f"{words.count(line.tokens_in)}/{words.count(line.tokens_out)}",
             words.dollars(line.spent_usd),
             words.dollars(line.per_call_usd),
             words.dollars(line.month_usd),
         )
         for line in lines
     ]
-    columns = ("unit", "side", "runs", "no price", "tokens in/out", "so far", "per call", "a month")
-    return table(columns, rows, right=columns[2:], stretch="unit")
+    columns = ("unit", "side", "runs", "no price", "tokens", "so far", "per call", "a month")
+    return table(columns, rows, right=columns[2:])
 
 
 def history(decisions: Sequence[Decision]) -> RenderableType:
@@ -303,7 +307,3 @@ def flags(found: Sequence[FlagOverride]) -> RenderableType:
         for f in found
     ]
     return table(("flag", "key", "value", "since", "by", "reason"), rows, stretch="reason")
-
-
-def lasting(seconds: float) -> str:
-    return duration_text(seconds)

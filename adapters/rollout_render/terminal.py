@@ -31,7 +31,7 @@ STYLES = {
 }
 GRADES = {
     Grade.passed: ("pass", "green"),
-    Grade.doubt: ("too little to say", "yellow"),
+    Grade.doubt: ("too little", "yellow"),
     Grade.error: ("cannot judge", "bold yellow"),
     Grade.breach: ("breach", "bold red"),
 }

@@ -124,6 +124,8 @@ def value(thing: Any) -> str:
     """A field of a policy on one line."""
     if isinstance(thing, bool):
         return "yes" if thing else "no"
+    if isinstance(thing, Mapping) and "kind" in thing:
+        return _gate(thing)
     if isinstance(thing, Mapping):
         return " ".join(f"{name}={value(item)}" for name, item in thing.items())
     if isinstance(thing, Sequence) and not isinstance(thing, str):
@@ -131,3 +133,17 @@ def value(thing: Any) -> str:
     if isinstance(thing, float):
         return f"{thing:g}"
     return str(thing) if thing not in (None, "") else "none"
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    """``"errors, worse by at most 0.01, over 1m of at least 50 calls"``."""
+    name = gate["kind"] if gate.get("q") is None else f"{gate['kind']} p{gate['q'] * 100:g}"
+    limits = []
+    if gate.get("at_most") is not None:
+        limits.append(
+            f"at most {usd_text(gate['at_most']) if gate['kind'] == 'cost' else format(gate['at_most'], 'g')}"
+        )
+    if gate.get("worse_by") is not None:
+        limits.append(f"worse by at most {gate['worse_by']:g}")
+    rest = f"over {duration_text(gate['window_s'])} of at least {gate['minimum']} calls"
+    return ", ".join([name, *limits, rest])

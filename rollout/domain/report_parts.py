@@ -53,7 +53,7 @@ class Counted(Protocol):
 
 
 def by_unit(totals: Iterable[_Seen]) -> Units:
-    """The figures of each unit, arm and entry; those of the rollout itself (arm ``*``) left out."""
+    """The figures of each unit, arm and entry, by name; those of the rollout itself (arm ``*``) left out."""
     found: dict[str, dict[str, dict[int, Figures]]] = {}
     for seen in totals:
         if seen.arm != "*":
@@ -287,7 +287,7 @@ def _point(at: int, arms: Mapping[str, Figures]) -> Point:
         calls=every["calls"] or a["calls"] + b["calls"],
         control_calls=a["calls"],
         candidate_calls=b["calls"],
-        control_bad=share(a["bad"], a["calls"]),
+        control_bad=share(a["bad"], a["calls"]) if b["calls"] else share(pairs["control_bad"], pairs["pairs"]),
         candidate_bad=share(b["bad"], b["calls"]) if b["calls"] else share(pairs["candidate_bad"], pairs["pairs"]),
         control_p95_s=control.quantile(0.95) if control else None,
         candidate_p95_s=candidate.quantile(0.95) if candidate else None,

@@ -110,7 +110,7 @@ def stands(
 
 def _next(policy: Policy, state: BranchState) -> str:
     """The stage after this one, as text."""
-    if state.mode is Mode.completed or not 0 <= state.stage < policy.ramp.last:
+    if state.mode in (Mode.completed, Mode.rolled_back) or not 0 <= state.stage < policy.ramp.last:
         return ""
     return percent(policy.ramp.share(state.stage + 1))
 

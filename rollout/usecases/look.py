@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from rollout.domain import report as reports
 from rollout.domain import report_parts
 from rollout.domain.evidence import Figures
-from rollout.domain.gates import Finding
-from rollout.domain.report import Example, Material, Report
-from rollout.domain.report_values import Comparison, Cost, Funnel, Mismatch, Point
+from rollout.domain.gates import Finding, Moment
+from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
-from rollout.domain.state import Decision, FlagOverride, Lease, Policy, Snapshot
+from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
+from rollout.domain.threshold import gate_for
 from rollout.errors import UnknownName
-from rollout.ports import Backend, TrialRecord
+from rollout.ports import Backend
 
 CONTROLLER = "controller"  # the name of the lease of whoever decides
-POINTS = 72  # the most points of a curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +72,6 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
-    """What differs: the paths, and stored pairs as examples."""
-
-    rollout: str
-    path: str | None
-    compared: int
-    mismatches: Sequence[Mismatch]
-    examples: Sequence[Example]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What each side costs per call, and projected to every call for a month of 30 days at the rate observed."""
-
-    rollout: str
-    calls_per_s: float | None
-    lines: Sequence[Cost]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyShown:
     """The policy in force with the origin of each field, and how many versions there were."""
 
@@ -105,8 +84,8 @@ class PolicyShown:
 async def status(backend: Backend, name: str | None = None) -> Status:
     """Where every rollout (or one) stands."""
     snapshot = await backend.state.load()
-    names = [_known(snapshot, name)] if name else sorted(snapshot.policies)
-    rollouts = [await _status(backend, snapshot, known) for known in names]
+    names = [known(snapshot, name)] if name else sorted(snapshot.policies)
+    rollouts = [await _status(backend, snapshot, each) for each in names]
     leader = await backend.state.holder(CONTROLLER)
     recent = await backend.state.decisions(name, limit=5)
     return Status(at=snapshot.now, database=backend.url, leader=leader, rollouts=tuple(rollouts), recent=tuple(recent))
@@ -115,7 +94,7 @@ async def status(backend: Backend, name: str | None = None) -> Status:
 async def show(backend: Backend, name: str) -> Shown:
     """One rollout in detail."""
     snapshot = await backend.state.load()
-    policy = snapshot.policies[_known(snapshot, name)]
+    policy = snapshot.policies[known(snapshot, name)]
     totals = await backend.ledger.totals(name)
     units, whole = report_parts.by_unit(totals), report_parts.whole(totals)
     return Shown(
@@ -134,70 +113,14 @@ async def show(backend: Backend, name: str) -> Shown:
 
 async def history(backend: Backend, name: str, limit: int = 50) -> Sequence[Decision]:
     """The decisions of a rollout, newest first."""
-    _known(await backend.state.load(), name)
+    known(await backend.state.load(), name)
     return tuple(await backend.state.decisions(name, limit=limit))
-
-
-async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
-    """The report of one rollout; ``since``: epoch seconds, default the first registration.
-
-    Reads totals, at most ``POINTS`` steps of curves, 100 paths and 10 trials, however much was recorded.
-    """
-    snapshot = await backend.state.load()
-    policy = snapshot.policies[_known(snapshot, name)]
-    decisions = await backend.state.decisions(name, limit=100)
-    if since is None:
-        since = await _began(backend, policy, decisions)
-    step_s = _step(snapshot.now - since)
-    raw = await _series(backend, policy, since, snapshot.now, step_s)
-    findings = await findings_of(backend, policy, snapshot)
-    return reports.build(
-        Material(
-            policy=policy,
-            standings=stands(policy, snapshot.states.get(name, {}), findings, snapshot.now),
-            totals=await backend.ledger.totals(name, since=since),
-            curves=raw,
-            step_s=step_s,
-            paths=await backend.ledger.mismatches(name, limit=100),
-            examples=await _examples(backend, name, None, 10),
-            decisions=decisions,
-            late_blocks=await backend.ledger.late(name),
-            stored=await backend.ledger.stored(name),
-            now=snapshot.now,
-            since=since,
-            database=backend.url,
-        )
-    )
-
-
-async def diff(backend: Backend, name: str, path: str | None = None, limit: int = 20) -> Diff:
-    """What differs between the sides, and stored pairs as examples; of one path, or of all."""
-    _known(await backend.state.load(), name)
-    totals = await backend.ledger.totals(name)
-    counted = await backend.ledger.mismatches(name, path=path, limit=limit)
-    if path and not counted:
-        every = await backend.ledger.mismatches(name, limit=500)
-        raise UnknownName("path that differs", path, sorted({found.path for found in every}))
-    whole = report_parts.whole(totals)
-    return Diff(
-        rollout=name,
-        path=path,
-        compared=whole["compared"],
-        mismatches=report_parts.mismatches(counted, whole, report_parts.by_unit(totals)),
-        examples=await _examples(backend, name, path, min(limit, 5) if path is None else limit),
-    )
-
-
-async def cost(backend: Backend, name: str) -> Costs:
-    """What each side costs per call and, at the rate observed, per month at 100 % of the traffic."""
-    whole = await report(backend, name)
-    return Costs(rollout=name, calls_per_s=whole.window.calls_per_s, lines=whole.cost)
 
 
 async def policy(backend: Backend, name: str) -> PolicyShown:
     """The policy in force, with the origin of each field."""
     snapshot = await backend.state.load()
-    effective = snapshot.policies[_known(snapshot, name)]
+    effective = snapshot.policies[known(snapshot, name)]
     versions = await backend.state.policy_versions(name)
     return PolicyShown(
         rollout=name, version=effective.version, versions=len(versions), fields=reports.fields(effective)
@@ -205,8 +128,33 @@ async def policy(backend: Backend, name: str) -> PolicyShown:
 
 
 async def findings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> Sequence[Finding]:
-    """What the gates find now, of every unit, from what the controller has folded. Changes nothing."""
-    return ()
+    """What the gates find now, of every unit, from what the controller has folded; changes nothing.
+
+    Of a unit that was rolled back: what they found then, for that is what people ask.
+    """
+    states = snapshot.states.get(policy.rollout, {})
+    found: list[Finding] = []
+    for unit, members in policy.units().items():
+        state = next((states[member.name] for member in members if member.name in states), None)
+        if state is None:
+            continue
+        if state.mode is Mode.rolled_back:
+            found += await _found_then(backend, policy.rollout, unit, state.branch)
+            continue
+        checkpoint = await backend.state.checkpoint(policy.rollout, unit)
+        if checkpoint is not None and checkpoint.entry == state.entry:
+            moment = Moment(unit=unit, share=state.share, live=state.live, now=snapshot.now)
+            for gate in map(gate_for, policy.gates):
+                found.append(gate.judge(checkpoint.states.get(gate.spec.name, gate.start()), moment))
+    return tuple(found)
+
+
+async def _found_then(backend: Backend, rollout: str, unit: str, branch: str) -> Sequence[Finding]:
+    """The findings of the newest rollback of a branch."""
+    for decision in await backend.state.decisions(rollout, limit=50):
+        if decision.action == "rollback" and any(move.get("branch") == branch for move in decision.moves):
+            return [finding for finding in decision.findings if finding.unit == unit]
+    return []
 
 
 async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutStatus:
@@ -239,61 +187,22 @@ def _flags(policy: Policy) -> set[str]:
     return {policy.flag or policy.rollout, *(branch.flag for branch in policy.branches if branch.flag)}
 
 
-def _known(snapshot: Snapshot, name: str) -> str:
+def known(snapshot: Snapshot, name: str) -> str:
     if name not in snapshot.policies:
         raise UnknownName("rollout", name, sorted(snapshot.policies))
     return name
 
 
-async def _began(backend: Backend, policy: Policy, decisions: Sequence[Decision]) -> float:
-    """When the rollout was registered first."""
-    versions = await backend.state.policy_versions(policy.rollout)
-    known = [version.registered_at for version in versions if version.registered_at]
-    return min([*known, *(decision.at for decision in decisions)], default=policy.registered_at)
-
-
-def _step(span_s: float) -> int:
-    """The step of a curve in seconds, so that it has at most ``POINTS`` points; a whole number of minutes or hours
-    when long."""
-    least = max(1.0, span_s / POINTS)
-    for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400):
-        if step >= least:
-            return step
-    return int(least // 86_400 + 1) * 86_400
-
-
 async def _curves(
     backend: Backend, policy: Policy, since: float, until: float, step_s: int
 ) -> Mapping[str, Sequence[Point]]:
-    raw = await _series(backend, policy, since, until, step_s)
+    raw = await series(backend, policy, since, until, step_s)
     return {unit: report_parts.curve(steps) for unit, steps in raw.items()}
 
 
-async def _series(
+async def series(
     backend: Backend, policy: Policy, since: float, until: float, step_s: int
 ) -> Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]:
     return {
         unit: await backend.ledger.series(policy.rollout, unit, since, until, step_s) for unit in ("", *policy.units())
     }
-
-
-async def _examples(backend: Backend, name: str, path: str | None, limit: int) -> tuple[Example, ...]:
-    """Stored pairs that differ, newest first."""
-    trials = await backend.ledger.trials(name, outcome="mismatched", path=path, limit=limit)
-    return tuple(_example(trial) for trial in trials)
-
-
-def _example(trial: TrialRecord) -> Example:
-    return Example(
-        trial=trial.id,
-        at=trial.at,
-        method=trial.method,
-        route=trial.route,
-        outcome=trial.outcome,
-        control_status=trial.control_status,
-        candidate_status=trial.candidate_status,
-        control_s=trial.control_s,
-        candidate_s=trial.candidate_s,
-        reason=trial.reason or trial.candidate_error or trial.control_error,
-        differences=tuple(trial.differences),
-    )

@@ -1,0 +1,235 @@
+"""The report as one HTML file: everything inside, readable without JavaScript, under a content policy that allows
+none."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import isfinite
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from rollout.domain.durations import duration_text
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.report import Report
+from rollout.domain.report_values import Latency, Point
+from rollout.domain.standing import Word
+from rollout.domain.state import Decision
+from rollout_render import svg, words
+from rollout_render.clean import clean
+from rollout_render.screens import summary, unique
+from rollout_render.terminal import GRADES
+
+TONES = {
+    Word.completed: "good",
+    Word.ready: "good",
+    Word.soaking: "good",
+    Word.frozen: "wait",
+    Word.waiting: "wait",
+    Word.paused: "wait",
+    Word.holding: "wait",
+    Word.rolled_back: "bad",
+}
+_GRADE_TONES = {Grade.passed: "good", Grade.doubt: "wait", Grade.error: "wait", Grade.breach: "bad"}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both sides' latency of one unit on one basis, with their drawing."""
+
+    unit: str
+    basis: str
+    control: Latency | None
+    candidate: Latency | None
+    drawing: Markup
+
+
+def html_report(report: Report) -> str:
+    """The whole page."""
+    style = _shipped("report.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            style=Markup(style),
+            style_hash=digest,
+            tone=TONES[report.verdict.word],
+            tones=TONES,
+            gates=[(finding, *_gauge(finding)) for finding in unique(report.gates)],
+            latency=_latency(report.latency),
+            ramps=_ramps(report),
+            trends=_trends(report),
+            ends=_ends(report),
+            most=max((m.share or 0.0 for m in report.mismatches), default=0.0) or 1.0,
+        )
+    )
+
+
+def _shipped(name: str) -> str:
+    return files("rollout_render").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FunctionLoader(_shipped),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "count": words.count,
+        "share": words.share,
+        "seconds": words.seconds,
+        "dollars": words.dollars,
+        "rate": words.rate,
+        "utc": words.utc,
+        "span": duration_text,
+        "value": words.value,
+        "text": _text,
+        "summary": summary,
+        "grade": lambda grade: GRADES[grade][0],
+        "grade_tone": lambda grade: _GRADE_TONES[grade],
+        "both": words.both_numbers,
+    }
+    made.globals |= {"bar": svg.bar, "measured": words.measured}
+    return made
+
+
+def _text(thing: object, limit: int = 160) -> str:
+    """Clean and bounded; the template escapes it."""
+    return "absent" if thing is None else clean(thing, limit)
+
+
+def _gauge(finding: Finding) -> tuple[Markup, str]:
+    """The observed number and the limit on one bar, to the same scale."""
+    tone = _GRADE_TONES[finding.grade]
+    if finding.observed is None or not finding.limit:
+        return svg.bar(None), tone
+    scale = max(finding.limit * 1.6, min(finding.observed, finding.limit * 4) * 1.05)
+    return svg.bar(finding.observed / scale, tone, finding.limit / scale), tone
+
+
+def _latency(lines: Sequence[Latency]) -> list[Pair]:
+    """The two sides of each unit and basis together."""
+    found: dict[tuple[str, str], dict[str, Latency]] = {}
+    for line in lines:
+        found.setdefault((line.unit, line.basis), {})[line.side] = line
+    pairs = []
+    for (unit, basis), sides in found.items():
+        if basis == "runs":
+            continue
+        control, candidate = sides.get("control"), sides.get("candidate")
+        marks = [
+            (side, (line.p50_s, line.p95_s, line.p99_s))
+            for side, line in (("control", control), ("candidate", candidate))
+            if line is not None
+        ]
+        drawing = svg.densities(
+            control.curve if control else (), candidate.curve if candidate else (), marks, f"latency of {unit}, {basis}"
+        )
+        pairs.append(Pair(unit, basis, control, candidate, drawing))
+    return pairs
+
+
+def _ramps(report: Report) -> list[tuple[str, str, Markup]]:
+    """Each branch's stages over time, from the decisions: name, where it is now, drawing."""
+    left, right = report.window.since, max(report.window.until, report.window.since + 1)
+    shares = sorted({branch.share for branch in report.branches} | _shares(report.timeline) | {0.0})
+    drawn = []
+    for branch in report.branches:
+        moves: list[tuple[float, float | None]] = [(left, 0.0)]
+        marks = []
+        for decision in reversed(report.timeline):
+            for move in decision.moves:
+                if move.get("branch") == branch.branch:
+                    moves.append((max(left, decision.at), float(shares.index(_share(move.get("to", ""))))))
+                    if decision.action == "rollback":
+                        marks.append((max(left, decision.at), "bad"))
+        drawing = svg.ramp(moves, len(shares), marks, left=left, right=right, name=f"stages of {branch.branch}")
+        drawn.append((branch.branch, branch.at, drawing))
+    return drawn
+
+
+def _shares(timeline: Sequence[Decision]) -> set[float]:
+    return {_share(move.get("to", "")) for decision in timeline for move in decision.moves}
+
+
+def _share(text: str) -> float:
+    """The share that a move's text names: ``"25%"``, ``"shadow, rolled back"`` is 0."""
+    found = _PERCENT.search(text)
+    return float(found[1]) / 100 if found else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A chart over time. ``top``: its highest value, in words."""
+
+    title: str
+    top: str
+    drawing: Markup
+
+
+def _trends(report: Report) -> list[tuple[str, list[Trend]]]:
+    """Calls of the rollout; for each unit p95 of both sides, bad calls, and what differed."""
+    left, right = _ends(report)
+    drawn = []
+    for unit, points in report.curves.items():
+        kinds = _KINDS if unit else _WHOLE
+        charts = [chart for kind in kinds if (chart := _trend(kind, points, left, right)) is not None]
+        if charts:
+            drawn.append((unit or "all calls", charts))
+    return drawn
+
+
+def _trend(kind: Kind, points: Sequence[Point], left: float, right: float) -> Trend | None:
+    """One chart, or None where nothing was counted."""
+    title, read, show = kind
+    tracks = [(side, [(point.at, read(point, side)) for point in points]) for side in ("control", "candidate")]
+    known = [y for _, track in tracks for _, y in track if y is not None and isfinite(y)]
+    if not known:
+        return None
+    top = show(max(known))
+    return Trend(title, top, svg.trend(tracks, left=left, right=right, name=f"{title} over time, at most {top}"))
+
+
+def _ends(report: Report) -> tuple[float, float]:
+    ats = [point.at for points in report.curves.values() for point in points]
+    if len(set(ats)) > 1:
+        return min(ats), max(ats)
+    return report.window.since, max(report.window.until, report.window.since + 1)
+
+
+def _p95(point: Point, side: str) -> float | None:
+    return point.control_p95_s if side == "control" else point.candidate_p95_s
+
+
+def _bad(point: Point, side: str) -> float | None:
+    return point.control_bad if side == "control" else point.candidate_bad
+
+
+def _differed(point: Point, side: str) -> float | None:
+    return None if side == "control" else point.mismatched
+
+
+def _calls(point: Point, side: str) -> float | None:
+    return None if side == "control" else float(point.calls)
+
+
+Kind = tuple[str, Callable[[Point, str], float | None], Callable[[float | None], str]]
+_WHOLE: tuple[Kind, ...] = (("calls per step", _calls, words.count),)
+_KINDS: tuple[Kind, ...] = (
+    ("p95", _p95, words.seconds),
+    ("bad calls", _bad, words.share),
+    ("mismatched", _differed, words.share),
+)

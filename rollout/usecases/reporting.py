@@ -1,0 +1,133 @@
+"""The verbs that report: the whole report, what differs, what it costs. Each reads sums, never single calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rollout.domain import report as reports
+from rollout.domain import report_parts
+from rollout.domain.report import Example, Material, Report
+from rollout.domain.report_values import Cost, Mismatch
+from rollout.domain.standing import stands
+from rollout.domain.state import Decision, Policy
+from rollout.errors import UnknownName
+from rollout.ports import Backend, TrialRecord
+from rollout.usecases.look import findings_of, known, series
+
+POINTS = 72  # the most points of a curve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """What differs: the paths, and stored pairs as examples."""
+
+    rollout: str
+    path: str | None
+    compared: int
+    mismatches: Sequence[Mismatch]
+    examples: Sequence[Example]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What each side costs per call, and projected to every call for a month of 30 days at the rate observed."""
+
+    rollout: str
+    calls_per_s: float | None
+    lines: Sequence[Cost]
+
+
+async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
+    """The report of one rollout; ``since``: epoch seconds, default the first registration.
+
+    Reads totals, at most ``POINTS`` steps of curves, 100 paths and 10 trials, however much was recorded.
+    """
+    snapshot = await backend.state.load()
+    policy = snapshot.policies[known(snapshot, name)]
+    decisions = await backend.state.decisions(name, limit=100)
+    if since is None:
+        since = await _began(backend, policy, decisions)
+    step_s = _step(snapshot.now - since)
+    raw = await series(backend, policy, since, snapshot.now, step_s)
+    findings = await findings_of(backend, policy, snapshot)
+    return reports.build(
+        Material(
+            policy=policy,
+            standings=stands(policy, snapshot.states.get(name, {}), findings, snapshot.now),
+            totals=await backend.ledger.totals(name, since=since),
+            curves=raw,
+            step_s=step_s,
+            paths=await backend.ledger.mismatches(name, limit=100),
+            examples=await _examples(backend, name, None, 10),
+            decisions=decisions,
+            late_blocks=await backend.ledger.late(name),
+            stored=await backend.ledger.stored(name),
+            now=snapshot.now,
+            since=since,
+            database=backend.url,
+        )
+    )
+
+
+async def diff(backend: Backend, name: str, path: str | None = None, limit: int = 20) -> Diff:
+    """What differs between the sides, and stored pairs as examples; of one path, or of all."""
+    known(await backend.state.load(), name)
+    totals = await backend.ledger.totals(name)
+    counted = await backend.ledger.mismatches(name, path=path, limit=limit)
+    if path and not counted:
+        every = await backend.ledger.mismatches(name, limit=500)
+        raise UnknownName("path that differs", path, sorted({found.path for found in every}))
+    whole = report_parts.whole(totals)
+    return Diff(
+        rollout=name,
+        path=path,
+        compared=whole["compared"],
+        mismatches=report_parts.mismatches(counted, whole, report_parts.by_unit(totals)),
+        examples=await _examples(backend, name, path, min(limit, 5) if path is None else limit),
+    )
+
+
+async def cost(backend: Backend, name: str) -> Costs:
+    """What each side costs per call and, at the rate observed, per month at 100 % of the traffic."""
+    whole = await report(backend, name)
+    return Costs(rollout=name, calls_per_s=whole.window.calls_per_s, lines=whole.cost)
+
+
+async def _began(backend: Backend, policy: Policy, decisions: Sequence[Decision]) -> float:
+    """When the rollout was registered first."""
+    versions = await backend.state.policy_versions(policy.rollout)
+    known = [version.registered_at for version in versions if version.registered_at]
+    return min([*known, *(decision.at for decision in decisions)], default=policy.registered_at)
+
+
+def _step(span_s: float) -> int:
+    """The step of a curve in seconds, so that it has at most ``POINTS`` points; a whole number of minutes or hours
+    when long."""
+    least = max(1.0, span_s / POINTS)
+    for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400):
+        if step >= least:
+            return step
+    return int(least // 86_400 + 1) * 86_400
+
+
+async def _examples(backend: Backend, name: str, path: str | None, limit: int) -> tuple[Example, ...]:
+    """Stored pairs that differ, newest first."""
+    trials = await backend.ledger.trials(name, outcome="mismatched", path=path, limit=limit)
+    return tuple(_example(trial) for trial in trials)
+
+
+def _example(trial: TrialRecord) -> Example:
+    return Example(
+        trial=trial.id,
+        at=trial.at,
+        method=trial.method,
+        route=trial.route,
+        outcome=trial.outcome,
+        control_status=trial.control_status,
+        candidate_status=trial.candidate_status,
+        control_s=trial.control_s,
+        candidate_s=trial.candidate_s,
+        reason=trial.reason or trial.candidate_error or trial.control_error,
+        differences=tuple(trial.differences),
+    )

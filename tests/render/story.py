@@ -1,0 +1,265 @@
+"""A realistic hour of one rollout, for reports and screens: one branch ramps, one was rolled back, one costs money in
+shadow."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+from rollout import gates
+from rollout.domain.evidence import Arm, Block, BlockKey, Figures
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.ramp import Ramp
+from rollout.domain.state import BranchPolicy, Change, Decision, FlagOverride, Mode, Trigger
+from rollout.ports import Backend, Batch, MismatchCount, RunRecord, TrialRecord
+from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_policy
+
+NAME = "profile"
+HOUR = 3_600
+STEP = 10  # seconds that one block stands for
+
+
+async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, seed: int = 7) -> None:
+    """Fill a backend; afterwards the clock stands an hour later."""
+    dice = random.Random(seed)
+    branches = (
+        BranchPolicy(
+            name="orders", unit="orders", salt="profile/orders", part="$.orders", sla_s=0.3, hard_timeout_s=1.0
+        ),
+        BranchPolicy(
+            name="tickets", unit="tickets", salt="profile/tickets", part="$.tickets", sla_s=0.3, required=False
+        ),
+        BranchPolicy(
+            name="summary", unit="summary", salt="profile/summary", part="$.summary", after=("tickets",), required=False
+        ),
+    )
+    policy = sample_policy(
+        NAME,
+        branches=branches,
+        ramp=Ramp.parse("shadow 1% 5% 25% 50% 100%", soak="10m", approve="50%", freeze=("Fri 16:00 - Mon 08:00",)),
+        gates=(
+            gates.errors(),
+            gates.latency(q=0.95, worse_by=0.10),
+            gates.mismatches(at_most=0.001),
+            gates.cost(usd_per_call="0.01"),
+        ),
+        latency_s=1.5,
+        settle_s=1.6,
+        routes=("GET /profile/{id}",),
+        revision="2026.11.3",
+        keyed=True,
+        origins={"ramp": "spec rollout.toml", "gates": "code", "shadow.sample": "default", "budget": "code"},
+    )
+    await backend.state.register(policy, "shop-1")
+    began = int(clock.wall())
+    lease = await backend.state.lease("controller", "shop-1:4127", 2 * HOUR)
+    entry = {"orders": 1, "tickets": 1, "summary": 1}
+    share = {"orders": 0.0, "tickets": 0.0, "summary": 0.0}
+    ids = 0
+    for second in range(0, HOUR, STEP):
+        now = began + second
+        broken = share["tickets"] >= 0.05 and second > 2_100
+        for branch, at, stage, to in (
+            ("orders", 600, 1, 0.01),
+            ("orders", 1_200, 2, 0.05),
+            ("orders", 1_800, 3, 0.25),
+            ("tickets", 900, 1, 0.01),
+            ("tickets", 1_500, 2, 0.05),
+        ):
+            if second == at:
+                await _move(backend, branch, stage, to, lease)
+                share[branch], entry[branch] = to, entry[branch] + 1
+        if second == 2_160:
+            await _roll_back(backend, lease, now)
+            share["tickets"], entry["tickets"] = 0.0, entry["tickets"] + 1
+            broken = False
+        calls = int(rate * STEP * (1 + 0.35 * math.sin(second / 700)) * dice.uniform(0.93, 1.07))
+        batch = Batch(f"{seed}-{second}", "shop-1:4127", blocks=_blocks(dice, now, calls, share, entry, broken))
+        if second % 60 == 0:
+            ids += 1
+            batch.trials.append(_trial(ids, now, broken))
+            batch.mismatches.extend(_mismatches(now, broken, f"{ids:032x}"))
+        await backend.ledger.append(batch)
+        clock.advance(STEP)
+    await backend.state.set_flag(
+        FlagOverride(flag=NAME, value="on", key="alice", reason="try it first", actor="ann@laptop", at=clock.wall())
+    )
+
+
+def _blocks(
+    dice: random.Random, now: int, calls: int, share: dict[str, float], entry: dict[str, int], broken: bool
+) -> list[Block]:
+    blocks = []
+    whole = Figures({"calls": calls, "drawn": int(calls * 0.97), "skipped:too_large": calls - int(calls * 0.97)})
+    refused = int(calls * 0.01)
+    whole.add("started", whole["drawn"] - refused)
+    whole.add("refused:lag", refused)
+    whole.add("finished", whole["started"] - 1)
+    whole.add("compared", whole["finished"])
+    dropped = 4 if broken else 0
+    whole.add("stored", whole["compared"] - dropped)
+    if dropped:
+        whole.add("dropped:queue_full", dropped)
+    served = int(calls * 0.2)
+    whole.add("served:candidate", served)
+    whole.add("served:control", calls - served)
+    if broken:
+        whole.add("served:fallback", 9)
+    blocks.append(Block(BlockKey(NAME, "", "*", 1, 0, now, 1, "shop-1:4127"), whole))
+    for unit, speed in (("orders", 0.7), ("tickets", 0.95), ("summary", 1.25)):
+        live = int(calls * share[unit])
+        slow = 2.6 if broken and unit == "tickets" else 1.0
+        pairs = whole["compared"]
+        p = Figures({"pairs": pairs, "runs": pairs, "noise": pairs // 100})
+        wrong = int(pairs * (0.06 if slow > 1 else 0.0004 if unit == "orders" else 0.0))
+        p.add("mismatched", wrong)
+        p.add("ignored", pairs // 50)
+        p.add("incomparable", 1 if unit == "summary" else 0)
+        p.add("matched", pairs - p["mismatched"] - p["ignored"] - p["incomparable"])
+        p.add("noise_mismatched", 1 if unit == "summary" and dice.random() < 0.2 else 0)
+        p.add("outcome:ok", pairs - 2 - wrong)
+        p.add("outcome:hard_timeout", wrong)
+        p.add("outcome:error", 2)
+        p.add("error:ClientConnectorError", 2)
+        p.add("control_bad", 1)
+        p.add("candidate_bad", 2)
+        if unit == "summary":
+            p.add("costed", pairs - 3)
+            p.add("unpriced", 3)
+            p.add("cost_nano", pairs * 1_830_000)
+            p.add("tokens_in", pairs * 412)
+            p.add("tokens_out", pairs * 96)
+        _observe(dice, p, "control", pairs, 0.145, 0.35)
+        _observe(dice, p, "candidate", pairs, 0.145 * speed * slow, 0.32)
+        _observe(dice, p, "run", pairs, 0.09 * speed * slow, 0.3)
+        arms: list[tuple[Arm, Figures]] = [("P", p)]
+        if live:
+            a, b = (
+                Figures({"calls": calls - live, "bad": 1}),
+                Figures({"calls": live, "bad": int(live * 0.02 * (slow > 1))}),
+            )
+            b.add("fallbacks", b["bad"])
+            b.add("runs", live)
+            b.add("sla_missed", live // 40)
+            _observe(dice, a, "latency", calls - live, 0.145, 0.35)
+            _observe(dice, b, "latency", live, 0.145 * (1.0 if unit != "tickets" else slow), 0.34)
+            arms += [("A", a), ("B", b)]
+        blocks += [
+            Block(BlockKey(NAME, unit, arm, 1, entry[unit], now, 1, "shop-1:4127"), figures) for arm, figures in arms
+        ]
+    return blocks
+
+
+def _observe(dice: random.Random, figures: Figures, name: str, calls: int, middle: float, spread: float) -> None:
+    """A lognormal latency, drawn sixty times and weighted up to the calls."""
+    drawn = min(60, calls)
+    for index in range(drawn):
+        count = calls // drawn + (index < calls % drawn)
+        figures.histogram(name).add(middle * math.exp(dice.gauss(0, spread)), count)
+
+
+async def _move(backend: Backend, branch: str, stage: int, share: float, lease: object) -> None:
+    before = (await backend.state.load()).states[NAME][branch]
+    after = before.moved(stage=stage, share=share, entry=before.entry + 1)
+    decision = Decision(
+        rollout=NAME,
+        action="promote",
+        actor="shop-1:4127",
+        trigger=Trigger.controller,
+        reason="every gate passed and the stage has soaked",
+        moves=({"branch": branch, "from": before.at_text(), "to": after.at_text()},),
+        findings=findings(branch, Grade.passed),
+        policy_version=1,
+    )
+    await backend.state.transition(Change(before=(before,), after=(after,), decision=decision))
+
+
+async def _roll_back(backend: Backend, lease: object, now: float) -> None:
+    before = (await backend.state.load()).states[NAME]["tickets"]
+    cause = "mismatches: 6% of 780 pairs differ, at most 0.1% may"
+    after = before.moved(share=0.0, mode=Mode.rolled_back, entry=before.entry + 1, cause=cause)
+    decision = Decision(
+        rollout=NAME,
+        action="rollback",
+        actor="shop-1:4127",
+        trigger=Trigger.controller,
+        reason=cause,
+        moves=({"branch": "tickets", "from": "5%", "to": "shadow, rolled back"},),
+        findings=findings("tickets", Grade.breach),
+        policy_version=1,
+    )
+    await backend.state.transition(Change(before=(before,), after=(after,), decision=decision))
+
+
+def findings(unit: str, grade: Grade) -> tuple[Finding, ...]:
+    bad = grade is Grade.breach
+    return (
+        Finding(gate="errors", unit=unit, grade=Grade.passed, observed=0.0021, limit=0.0112, baseline=0.0012, n=8_140,
+                why="0.21% of 8,140 calls failed, control 0.12%", unit_name="%"),
+        Finding(gate="latency p95", unit=unit, grade=Grade.passed, observed=0.231, limit=0.284, baseline=0.258, n=8_140,
+                why="p95 is 231 ms, control 258 ms", unit_name="s"),
+        Finding(gate="mismatches", unit=unit, grade=grade, observed=0.06 if bad else 0.0004, limit=0.001, n=780,
+                why=f"{'6%' if bad else '0.04%'} of 780 pairs differ, at most 0.1% may", unit_name="%"),
+    )  # fmt: skip
+
+
+def _trial(number: int, now: float, broken: bool) -> TrialRecord:
+    record = TrialRecord(
+        id=f"{number:032x}",
+        rollout=NAME,
+        at=now,
+        mode="shadow",
+        outcome="mismatched" if broken or number % 7 == 0 else "matched",
+        version=1,
+        route="/profile/{id}",
+        method="GET",
+        key_hash="5f0c2b7a90e1d344",
+        control_status=200,
+        control_s=0.1412,
+        candidate_status=200,
+        candidate_s=0.0987,
+        runs=[RunRecord("orders", "shadow", "ok", 0.08), RunRecord("tickets", "shadow", "ok", 0.09)],
+    )
+    if record.outcome == "matched":
+        return record
+    return replace(
+        record,
+        differences=[
+            _difference("$.orders[*].total", "value", "orders", "number #a41f…", "number #09bc…"),
+            _difference("$.tickets[*].state", "missing", "tickets", '"open"', None),
+        ],
+    )
+
+
+def _difference(path: str, kind: str, branch: str, control: object, candidate: object) -> dict[str, object]:
+    return {"path": path, "kind": kind, "branch": branch, "control": control, "candidate": candidate}
+
+
+def _mismatches(now: float, broken: bool, trial: str) -> list[MismatchCount]:
+    found = [
+        MismatchCount(
+            NAME, "orders", "$.orders[*].total", "value", 2, 0, now, now, [trial],
+            _difference("$.orders[*].total", "value", "orders", "number #a41f…", "number #09bc…"),
+        ),
+        MismatchCount(
+            NAME, "", "$.summary.generated_at", "value", 1, 3, now, now, [trial],
+            _difference("$.summary.generated_at", "value", "", "string #77aa…", "string #1c20…"),
+        ),
+    ]  # fmt: skip
+    if broken:
+        found.append(
+            MismatchCount(
+                NAME, "tickets", "$.tickets[*].state", "missing", 270, 0, now, now, [trial],
+                _difference("$.tickets[*].state", "missing", "tickets", '"open"', None),
+            )
+        )  # fmt: skip
+    return found
+
+
+async def told(seed: int = 7) -> tuple[MemoryBackend, ManualClock]:
+    """A memory backend with the whole story."""
+    clock = ManualClock()
+    backend = memory_backend(clock)
+    await story(backend, clock, seed=seed)
+    return backend, clock
