@@ -119,7 +119,8 @@ class Path:
 
     def get(self, value: Any, default: Any = MISSING) -> Any:
         """What stands at this path in a JSON value, or ``default``. Raises ``PathError`` unless ``is_plain``."""
-        self._must_be_plain()
+        if not self.is_plain:
+            self._must_be_plain()
         for step in self.steps:
             if isinstance(value, dict) and isinstance(step, str):
                 value = value.get(step, MISSING)
