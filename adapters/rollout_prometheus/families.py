@@ -1,0 +1,199 @@
+"""Every metric of the toolkit, from one snapshot of its counters. What is declared is there from the start, as 0.
+
+A label is a declared name or a word of a closed list; never a path, a user, an address or the text of an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+from rollout.domain.cost import NANO
+from rollout.domain.evidence import Figures
+from rollout.domain.outcomes import RunOutcome, ServedBy
+from rollout.ports import MetricsSnapshot
+
+from .buckets import LATENCY, OVERHEAD
+from .family import Family, HistogramFamily, Row
+
+Key = TypeVar("Key", bound="tuple[str, ...]")
+
+RESULTS: Final = ("matched", "ignored", "mismatched", "incomparable")
+_OUTCOMES: Final = tuple((outcome.value, f"outcome:{outcome.value}") for outcome in RunOutcome)
+_UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")
+_SUM: Final = "_sum is an estimate within 1 %; bounds are edges of the toolkit's own buckets, counts are exact."
+_R: Final = ("rollout",)
+_RB: Final = ("rollout", "branch")
+_RBM: Final = ("rollout", "branch", "mode")
+
+
+def families(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
+    """All metrics, in the order in which they are read: requests, branches, ramp, pipeline."""
+    yield from _requests(now)
+    yield from _branches(now)
+    yield from _ramp(now)
+    yield from _pipeline(now)
+
+
+def _requests(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
+    whole = now.rollouts
+    yield Family(
+        "counter",
+        "requests_total",
+        "Calls by who answered them; outcome error: control failed; served_by none: nobody did before the deadline.",
+        ("rollout", "served_by", "outcome"),
+        [row for name, figures in whole.items() for row in _served(name, figures)],
+    )
+    yield HistogramFamily(
+        "request_duration_seconds",
+        f"Time until the user had the reply. {_SUM}",
+        _R,
+        LATENCY,
+        [((name,), figures.histograms.get("latency", {})) for name, figures in whole.items()],
+    )
+    yield HistogramFamily(
+        "middleware_overhead_seconds",
+        f"Time that the toolkit itself took before the reply. {_SUM}",
+        _R,
+        OVERHEAD,
+        [((name,), figures.histograms.get("overhead", {})) for name, figures in whole.items()],
+    )
+
+
+def _served(rollout: str, figures: Figures) -> Iterator[Row]:
+    answered = 0
+    for who in ServedBy:
+        served, failed = figures[f"served:{who}"], figures[f"failed:{who}"]
+        answered += served
+        yield (rollout, who.value, "ok"), served - failed
+        yield (rollout, who.value, "error"), failed
+    yield (rollout, "none", "unanswered"), max(0, figures["calls"] - answered)
+
+
+def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
+    runs = now.branches
+    pairs = _branch_names(now)
+    wholes = [(rollout, "") for rollout in now.rollouts]
+    yield Family(
+        "counter",
+        "branch_runs_total",
+        "Runs of a branch by how they ended.",
+        (*_RBM, "outcome"),
+        [((*key, outcome), figures[name]) for key, figures in runs.items() for outcome, name in _OUTCOMES],
+    )
+    yield HistogramFamily(
+        "branch_duration_seconds",
+        f"Time of runs that ended well. {_SUM}",
+        _RBM,
+        LATENCY,
+        [(key, figures.histograms.get("run", {})) for key, figures in runs.items()],
+    )
+    yield Family("gauge", "branch_inflight", "Runs of a branch now.", _RB, _filled(now.inflight, pairs))
+    yield Family(
+        "counter",
+        "comparisons_total",
+        'Compared calls by result; branch "" is the whole reply.',
+        (*_RB, "result"),
+        _filled(now.comparisons, [(*key, result) for key in [*wholes, *pairs] for result in RESULTS]),
+    )
+    yield Family(
+        "counter",
+        "tokens_total",
+        "Tokens of language models that runs used.",
+        (*_RBM, "kind"),
+        [
+            ((*key, kind), figures[name])
+            for key, figures in runs.items()
+            for kind, name in (("input", "tokens_in"), ("output", "tokens_out"))
+        ],
+    )
+    yield Family(
+        "counter",
+        "cost_usd_total",
+        "Dollars that runs cost, as far as prices are known.",
+        _RBM,
+        [(key, figures["cost_nano"] / NANO) for key, figures in runs.items()],
+    )
+
+
+def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
+    states = [((rollout, name), state) for rollout, found in now.states.items() for name, state in found.items()]
+
+    def gauge(name: str, help_text: str, value: str) -> Family:
+        rows = [(key, float(getattr(state, value))) for key, state in states]
+        return Family("gauge", name, help_text, _RB, rows)
+
+    yield gauge("branch_share", "The share of calls in which a branch is live, 0 to 1.", "share")
+    yield gauge("branch_stage", "The index of a branch's stage in its ramp; 0 is shadow.", "stage")
+    yield gauge("stage_entered_timestamp_seconds", "When a branch entered its stage.", "entered_at")
+    yield Family(
+        "counter",
+        "transitions_total",
+        "Changes of where a branch stands, by who made them.",
+        (*_RB, "to", "trigger"),
+        _filled(now.transitions, ()),
+    )
+    causes = [(*key, cause) for key in _branch_names(now) for cause in (*now.gates.get(key[0], ()), "person")]
+    yield Family(
+        "counter",
+        "rollbacks_total",
+        "Rollbacks of a branch by the gate that was breached, or person.",
+        (*_RB, "cause"),
+        _filled(now.rollbacks, causes),
+    )
+
+
+def _pipeline(now: MetricsSnapshot) -> Iterator[Family]:
+    def plain(name: str, help_text: str, value: float) -> Family:
+        return Family("counter" if name.endswith("_total") else "gauge", name, help_text, (), [((), value)])
+
+    yield Family(
+        "counter",
+        "flag_evaluations_total",
+        "Answers of the flag source; off with a reason such as timeout is ours, not the source's.",
+        ("flag", "value", "reason"),
+        _filled(now.flags, ()),
+    )
+    yield Family("gauge", "queue_length", "Records that wait.", ("queue",), _by_name(now.queue_length))
+    yield Family("gauge", "queue_capacity", "Records that may wait.", ("queue",), _by_name(now.queue_capacity))
+    yield Family(
+        "counter", "records_dropped_total", "Records that were lost.", ("queue", "reason"), _filled(now.dropped, ())
+    )
+    yield plain("records_written_total", "Records that reached the database.", now.written)
+    yield plain("write_failures_total", "Batches that the database refused; tried again.", now.write_failures)
+    yield Family(
+        "counter",
+        "side_effects_blocked_total",
+        "Requests of shadow runs that the guarded client refused.",
+        ("rollout", "method"),
+        _refused(now),
+    )
+    yield plain("controller_leader", "1 where this process leads, else 0.", float(now.leader))
+    yield plain(
+        "controller_last_success_timestamp_seconds",
+        "When the controller of this process last looked at every gate; 0 is never.",
+        now.last_tick_at or 0.0,
+    )
+    yield plain("fenced_writes_total", "Writes of late controllers that were refused.", now.fenced_writes)
+    yield Family("gauge", "build_info", "1, with the version.", ("version",), [((now.version,), 1.0)])
+
+
+def _refused(now: MetricsSnapshot) -> list[Row]:
+    counts: dict[tuple[str, ...], int] = {(name, method): 0 for name in now.rollouts for method in _UNSAFE}
+    for (rollout, method), count in now.side_effects_blocked.items():
+        key = (rollout, method if method in _UNSAFE else "other")
+        counts[key] = counts.get(key, 0) + count
+    return list(counts.items())
+
+
+def _branch_names(now: MetricsSnapshot) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((rollout, branch) for rollout, branch, _mode in now.branches))
+
+
+def _filled(counts: Mapping[Key, int], keys: Sequence[Key]) -> list[Row]:
+    """What was counted, and 0 for every further key."""
+    return [*counts.items(), *((key, 0) for key in keys if key not in counts)]
+
+
+def _by_name(values: Mapping[str, int]) -> list[Row]:
+    return [((name,), value) for name, value in values.items()]
