@@ -61,13 +61,15 @@ def _requests(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
 
 
 def _served(rollout: str, figures: Figures) -> Iterator[Row]:
-    answered = 0
-    for who in ServedBy:
-        served, failed = figures[f"served:{who}"], figures[f"failed:{who}"]
-        answered += served
-        yield (rollout, who.value, "ok"), served - failed
-        yield (rollout, who.value, "error"), failed
-    yield (rollout, "none", "unanswered"), max(0, figures["calls"] - answered)
+    """``bad`` of the whole rollout are the calls in which control failed, and those that nobody answered in time."""
+    served = {who: figures[f"served:{who.value}"] for who in ServedBy}
+    unanswered = max(0, figures["calls"] - sum(served.values()))
+    failed = min(max(0, figures["bad"] - unanswered), served[ServedBy.control])
+    yield (rollout, "control", "ok"), served[ServedBy.control] - failed
+    yield (rollout, "control", "error"), failed
+    yield (rollout, "candidate", "ok"), served[ServedBy.candidate]
+    yield (rollout, "fallback", "ok"), served[ServedBy.fallback]
+    yield (rollout, "none", "unanswered"), unanswered
 
 
 def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:

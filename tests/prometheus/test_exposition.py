@@ -116,8 +116,9 @@ def test_everything_declared_is_there_from_the_start_as_zero() -> None:
             assert value(found, "tokens_total", **labels, kind="input") == 0
             assert value(found, "cost_usd_total", **labels) == 0
     for who in ServedBy:
-        for how in ("ok", "error"):
-            assert value(found, "requests_total", rollout="rollout0", served_by=who, outcome=how) == 0
+        assert value(found, "requests_total", rollout="rollout0", served_by=who, outcome="ok") == 0
+    assert value(found, "requests_total", rollout="rollout0", served_by="control", outcome="error") == 0
+    assert value(found, "requests_total", rollout="rollout0", served_by="none", outcome="unanswered") == 0
     for branch in ("", "branch0", "branch1"):
         for result in ("matched", "ignored", "mismatched", "incomparable"):
             assert value(found, "comparisons_total", rollout="rollout0", branch=branch, result=result) == 0
@@ -132,7 +133,7 @@ def test_everything_declared_is_there_from_the_start_as_zero() -> None:
 def test_what_was_counted_is_shown() -> None:
     now = declared()
     now.rollouts["rollout0"] = Figures(
-        {"calls": 10, "served:control": 6, "served:candidate": 2, "served:fallback": 1, "failed:control": 2},
+        {"calls": 10, "served:control": 6, "served:candidate": 2, "served:fallback": 1, "bad": 3},
         {"latency": Histogram({bucket_of(0.03): 9})},
     )
     live = now.branches["rollout0", "branch0", "live"]
@@ -202,9 +203,11 @@ def grow(snapshot: MetricsSnapshot, dice: random.Random) -> None:
     """More of everything that a counter counts."""
     for figures in snapshot.rollouts.values():
         who = dice.choice(list(ServedBy))
-        figures.add("calls", 2)
+        unanswered, failed = dice.randint(0, 1), dice.randint(0, 1)
+        figures.add("calls", 2 + unanswered)
+        figures.add("served:control")
         figures.add(f"served:{who}")
-        figures.add(f"failed:{who}", dice.randint(0, 1))
+        figures.add("bad", unanswered + failed)
         figures.observe("latency", dice.lognormvariate(-3, 2))
         figures.observe("overhead", dice.lognormvariate(-10, 1))
     for figures in snapshot.branches.values():
