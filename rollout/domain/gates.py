@@ -17,7 +17,7 @@ MODES: Final = ("threshold",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
-    """A gate as declared. ``at_most`` and ``worse_by`` are in the unit of the kind: shares of calls; for latency seconds
+    """A gate as declared. ``at_most`` and ``worse_by`` are in the kind's unit: shares of calls; for latency seconds
     and a relative excess; for cost nano-dollars per call and a relative excess. None: no such limit."""
 
     kind: str
@@ -141,7 +141,8 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         def plain(value: float | None) -> float | str | None:
-            return str(value) if value is not None and not isfinite(value) else value
+            """A float in any case: stored and read again it must have the same hash."""
+            return None if value is None else float(value) if isfinite(value) else str(value)
 
         return {
             "gate": self.gate,
