@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rollout.domain.gates import Finding
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Example, Field
 from rollout.domain.report_values import Cost, Funnel, Mismatch
 from rollout.domain.state import Decision, FlagOverride, Lease
@@ -139,6 +139,7 @@ def unique(found: Iterable[Finding]) -> list[Finding]:
 
 
 def findings(found: Sequence[Finding]) -> RenderableType:
+    """The numbers of every gate; below, the sentence of each that does not pass."""
     rows = [
         (
             cell(f.unit),
@@ -148,12 +149,12 @@ def findings(found: Sequence[Finding]) -> RenderableType:
             words.measured(f.limit, f.unit_name),
             words.measured(f.baseline, f.unit_name),
             words.count(f.n),
-            cell(f.why, "dim"),
         )
         for f in found
     ]
-    columns = ("unit", "gate", "", "observed", "limit", "control", "n", "why")
-    return table(columns, rows, right=("observed", "limit", "control", "n"), stretch="why")
+    columns = ("unit", "gate", "", "observed", "limit", "control", "n")
+    whys = [cell(f"  {f.unit} {f.gate}: {f.why}", "dim") for f in found if f.grade is not Grade.passed and f.why]
+    return Group(table(columns, rows, right=columns[3:]), *whys)
 
 
 def funnel(seen: Funnel) -> RenderableType:

@@ -52,7 +52,9 @@ def seconds(value: float | None) -> str:
 
 def dollars(value: Decimal | None) -> str:
     """``"$0.0042"``; None is ``"unknown"``."""
-    return "unknown" if value is None else usd_text(float(value) * NANO)
+    if value is None:
+        return "unknown"
+    return f"${value:,.0f}" if value >= 1_000 else usd_text(float(value) * NANO)
 
 
 def rate(value: float | None) -> str:

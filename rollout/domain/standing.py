@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.gates import Finding, Grade
-from rollout.domain.state import BranchState, Mode, Policy
+from rollout.domain.lifecycle import waits_for
+from rollout.domain.state import BranchPolicy, BranchState, Mode, Policy
 
 
 class Word(StrEnum):
@@ -18,7 +19,7 @@ class Word(StrEnum):
     ready = "ready"
     soaking = "soaking"
     frozen = "frozen"
-    waiting = "waiting"  # for a person: an approval, or a ramp that is moved by hand
+    waiting = "waiting"  # for a person (an approval, a ramp moved by hand), or for the branch it comes after
     paused = "paused"
     holding = "holding"
     rolled_back = "rolled_back"
@@ -61,14 +62,15 @@ class Standing:
     findings: Sequence[Finding] = ()
 
 
-def stand(policy: Policy, state: BranchState, findings: Sequence[Finding], now: float) -> Standing:
-    """The standing of one branch; ``findings`` are those of its unit."""
+def stand(policy: Policy, state: BranchState, findings: Sequence[Finding], now: float, waits: str = "") -> Standing:
+    """The standing of one branch; ``findings`` are those of its unit, ``waits``: for what branch before it, a
+    sentence."""
     branch = policy.branch(state.branch)
     ramp = policy.ramp
     known = 0 <= state.stage <= ramp.last
     soak_s = ramp.soak_at(state.stage) if known else 0.0
     left_s = max(0.0, state.entered_at + soak_s - now) if state.mode is Mode.active else 0.0
-    word, why = _word(policy, state, findings, left_s, now)
+    word, why = _word(policy, state, findings, left_s, now, waits)
     return Standing(
         rollout=state.rollout,
         branch=state.branch,
@@ -102,10 +104,22 @@ def stands(
 ) -> tuple[Standing, ...]:
     """Every branch of a rollout, in the order declared; ``findings`` are told apart by their unit."""
     return tuple(
-        stand(policy, states[branch.name], [finding for finding in findings if finding.unit == branch.unit], now)
+        stand(
+            policy,
+            states[branch.name],
+            [f for f in findings if f.unit == branch.unit],
+            now,
+            _waits(policy, states, branch),
+        )
         for branch in policy.branches
         if branch.name in states
     )
+
+
+def _waits(policy: Policy, states: Mapping[str, BranchState], branch: BranchPolicy) -> str:
+    """What the unit of a branch waits for before its next step, or ``""``."""
+    above = [share for share in policy.ramp.stages if share > states[branch.name].share]
+    return waits_for(policy, states, branch.unit, above[0]) if above else ""
 
 
 def _next(policy: Policy, state: BranchState) -> str:
@@ -116,7 +130,7 @@ def _next(policy: Policy, state: BranchState) -> str:
 
 
 def _word(
-    policy: Policy, state: BranchState, findings: Sequence[Finding], left_s: float, now: float
+    policy: Policy, state: BranchState, findings: Sequence[Finding], left_s: float, now: float, waits: str
 ) -> tuple[Word, str]:
     """The word and the sentence; the order of the checks is the order in which a person wants to know."""
     if state.mode is Mode.rolled_back:
@@ -131,6 +145,8 @@ def _word(
         return Word.soaking, f"{duration_text(left_s)} of {duration_text(policy.ramp.soak_at(state.stage))} left"
     if until := policy.ramp.frozen_until(now):
         return Word.frozen, f"promotion is frozen for {duration_text(until - now)}"
+    if waits:
+        return Word.waiting, waits
     following = policy.ramp.share(state.stage + 1) if state.stage < policy.ramp.last else None
     if following is not None and following in policy.ramp.approve and state.approved != following:
         return (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rollout.domain import report as reports
 from rollout.domain import report_parts
+from rollout.domain.audit import Break, verify
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Moment
 from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
@@ -81,6 +82,15 @@ class PolicyShown:
     fields: Sequence[reports.Field]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCheck:
+    """Whether the audit is whole: how many decisions of how many rollouts were checked, and where a chain breaks."""
+
+    rollouts: int
+    decisions: int
+    breaks: Sequence[Break]
+
+
 async def status(backend: Backend, name: str | None = None) -> Status:
     """Where every rollout (or one) stands."""
     snapshot = await backend.state.load()
@@ -125,6 +135,28 @@ async def policy(backend: Backend, name: str) -> PolicyShown:
     return PolicyShown(
         rollout=name, version=effective.version, versions=len(versions), fields=reports.fields(effective)
     )
+
+
+async def audit(backend: Backend, name: str | None = None) -> AuditCheck:
+    """Follow the hash chain of every rollout's decisions (or of one), from the first on."""
+    snapshot = await backend.state.load()
+    names = [known(snapshot, name)] if name else sorted(snapshot.policies)
+    checked, breaks = 0, []
+    for rollout in names:
+        decisions = await every_decision(backend, rollout)
+        checked += len(decisions)
+        breaks += verify(decisions)
+    return AuditCheck(rollouts=len(names), decisions=checked, breaks=tuple(breaks))
+
+
+async def every_decision(backend: Backend, rollout: str) -> list[Decision]:
+    """All decisions of a rollout, oldest first, read in pages."""
+    found: list[Decision] = []
+    before: int | None = None
+    while page := await backend.state.decisions(rollout, limit=500, before=before):
+        found += page
+        before = page[-1].number
+    return found[::-1]
 
 
 async def findings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> Sequence[Finding]:

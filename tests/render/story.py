@@ -59,7 +59,7 @@ async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, see
     ids = 0
     for second in range(0, HOUR, STEP):
         now = began + second
-        broken = share["tickets"] >= 0.05 and second > 2_100
+        broken = share["tickets"] >= 0.05 and second >= 2_100
         for branch, at, stage, to in (
             ("orders", 600, 1, 0.01),
             ("orders", 1_200, 2, 0.05),

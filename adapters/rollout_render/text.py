@@ -1,0 +1,123 @@
+"""The report as text of 80 columns: for a terminal, a mail, a ticket."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from rollout.domain.report import Report
+from rollout.domain.report_values import Comparison, ErrorLine, Latency
+from rollout_render import screens, words
+from rollout_render.terminal import STYLES, cell, table, title
+
+BLANK = Text("")
+
+
+def text_report(report: Report) -> str:
+    """Plain text, without colours."""
+    paper = Console(file=io.StringIO(), width=80, color_system=None, highlight=False, emoji=False, markup=False)
+    paper.print(report_screen(report))
+    written = paper.file
+    assert isinstance(written, io.StringIO)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+
+
+def report_screen(r: Report) -> RenderableType:
+    """The report, part by part, in the order of the page."""
+    parts: list[RenderableType] = [
+        title(r.rollout, f"{words.utc(r.made_at)} · {r.join} · policy v{r.policy_version}"),
+        cell(r.verdict.sentence, STYLES[r.verdict.word]),
+        *(Padding(cell(f"- {reason}"), (0, 0, 0, 2)) for reason in r.verdict.reasons),
+        BLANK,
+        cell(
+            f"{words.utc(r.window.since)} to {words.utc(r.window.until)}, {words.rate(r.window.calls_per_s)} observed"
+        ),
+    ]
+    if r.gates:
+        note = "" if r.verdict.bound else "thresholds: no error bound"
+        parts += _part("Gates", screens.findings(screens.unique(r.gates)), note)
+    parts += _part("From call to comparison", screens.funnel(r.funnel))
+    if r.comparisons:
+        parts += _part("Comparisons", _comparisons(r.comparisons))
+    if r.mismatches:
+        parts += _part("What differs", screens.mismatches(r.mismatches[:20]), "noise: control against itself")
+        parts += [part for example in r.examples[:2] for part in (BLANK, screens.pair(example))]
+    if r.latency:
+        parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")
+    if r.cost:
+        note = f"month: 30 days at 100 % of {words.rate(r.window.calls_per_s)}; no price is unknown, not free"
+        parts += _part("Cost", screens.costs(r.cost), note)
+    if r.errors:
+        parts += _part("Errors", _errors(r.errors))
+    if r.timeline:
+        parts += _part("Decisions", screens.recent(r.timeline[:10]), f"{len(r.timeline)} read, newest first")
+    parts += _part("Policy in force", screens.fields(r.policy))
+    parts += _part("What is missing", _missing(r))
+    return Group(*parts)
+
+
+def _part(name: str, body: RenderableType, note: str = "") -> list[RenderableType]:
+    return [BLANK, title(name, note), body]
+
+
+def _comparisons(found: Sequence[Comparison]) -> RenderableType:
+    rows = [
+        (
+            cell(c.unit),
+            words.count(c.compared),
+            words.count(c.matched),
+            words.count(c.ignored),
+            words.count(c.mismatched),
+            words.count(c.incomparable),
+            words.share(c.mismatch_share),
+            words.share(c.noise_share),
+        )
+        for c in found
+    ]
+    columns = ("unit", "calls", "matched", "ignored", "differed", "unclear", "share", "noise")
+    return table(columns, rows, right=columns[1:])
+
+
+def _latency(found: Sequence[Latency]) -> RenderableType:
+    rows = [
+        (
+            cell(line.unit),
+            line.basis,
+            line.side,
+            words.seconds(line.p50_s),
+            words.seconds(line.p95_s),
+            words.seconds(line.p99_s),
+            words.count(line.calls),
+            words.count(line.failed),
+        )
+        for line in found
+    ]
+    columns = ("unit", "of", "side", "p50", "p95", "p99", "calls", "failed")
+    return table(columns, rows, right=columns[3:])
+
+
+def _errors(found: Sequence[ErrorLine]) -> RenderableType:
+    rows = [
+        (cell(line.unit), line.side, cell(line.what), words.count(line.count), words.share(line.share))
+        for line in found
+    ]
+    return table(("unit", "side", "what", "count", "share"), rows, right=("count", "share"))
+
+
+def _missing(r: Report) -> RenderableType:
+    c = r.completeness
+    lines = [
+        f"{words.count(c.late_blocks)} blocks came too late to be judged",
+        f"{words.count(sum(c.dropped.values()))} trials dropped{_reasons(c.dropped)}",
+        f"{words.count(sum(c.hooks.values()))} hooks raised{_reasons(c.hooks)}",
+        f"{words.count(c.stored)} trials stored, {words.utc(c.oldest)} to {words.utc(c.newest)}",
+    ]
+    return Group(*(cell(f"  {line}") for line in lines))
+
+
+def _reasons(found: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{name} {count}' for name, count in found.items())})" if found else ""
