@@ -1,6 +1,7 @@
 """Where the code that runs now belongs to: a context variable, set for control and for every branch run.
 
-``record_usage`` may be called anywhere below a branch or control, in tasks it started too; outside of both it does nothing.
+``record_usage`` may be called anywhere below a branch or control, in tasks it started too; outside of both it does
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from rollout.domain.cost import Usage, nano_usd
 
 @dataclass(slots=True, eq=False)
 class RunContext:
-    """The run that this code is part of. ``branch`` is ``""`` for control. ``deadline``: absolute, on ``clock``, in seconds; None: none.
+    """The run that this code is part of. ``branch`` is ``""`` for control. ``deadline``: absolute, on ``clock``, in
+    seconds; None: none.
     ``blocked`` is told the method and address of each side effect that was refused."""
 
     rollout: str
@@ -52,7 +54,8 @@ def record_usage(
 ) -> None:
     """Add what one call of a model used to the branch or control that runs now.
 
-    ``usd``: its cost in dollars; left out, the cost is unknown (not zero). Counts must be 0 or more, else ``ValueError``.
+    ``usd``: its cost in dollars; left out, the cost is unknown (not zero). Counts must be 0 or more, else
+    ``ValueError``.
     """
     if input_tokens < 0 or output_tokens < 0:
         raise ValueError(f"token counts must be 0 or more, not {input_tokens} and {output_tokens}")

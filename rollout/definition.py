@@ -41,8 +41,10 @@ class Branch:
     * ``when``: ``Call -> bool``; false skips the branch for this call. Default None (always).
     * ``answers``: exception class → status: such an error is an answer of that status, not a failure. Default none.
     * ``max_concurrency``: runs at once in this process, live and shadow counted apart. Default 64.
-    * ``effects``: ``"safe"`` or ``"write"``; a write branch only in ``join="replace"``, and never in shadow. Default ``"safe"``.
-    * ``idempotency``: ``Call -> str``, the idempotency key of a write branch; without one there is no fallback after its start.
+    * ``effects``: ``"safe"`` or ``"write"``; a write branch only in ``join="replace"``, and never in shadow. Default
+      ``"safe"``.
+    * ``idempotency``: ``Call -> str``, the idempotency key of a write branch; without one there is no fallback after
+      its start.
     * ``flag``: its own OpenFeature key, capped by the rollout's. Default None (inherits).
     * ``salt``: the constant that its buckets hash with. Default ``"<rollout>/<branch>"``; share one to move together.
     * ``meter``: ``part -> Usage | None``, what the run used, where ``record_usage`` is not called. Default None.
@@ -87,8 +89,8 @@ class Shadow:
     """How much shadow traffic there may be.
 
     * ``sample``: the share of calls that run in shadow, in [0, 1]. Default 1.
-    * ``noise``: the share of those in which control runs once more, to learn how it differs from itself (safe methods only).
-      Default 0.01.
+    * ``noise``: the share of those in which control runs once more, to learn how it differs from itself (safe
+      methods only). Default 0.01.
     * ``reverse``: in ``join="replace"``, the share of live calls in which control runs in shadow. Default 0.01.
     * ``concurrency``: shadow trials at once in this process. Default 64.
     * ``queue``: shadow trials that may wait. Default 1 000. ``max_bytes``: bytes they may hold. Default 32 MiB.
@@ -109,9 +111,12 @@ class Shadow:
 class Store:
     """What is kept of a trial, and for how long.
 
-    * ``clear``: the paths whose values may be stored as they are, such as ``"$.status"``; all others become keyed hashes.
-    * ``sample``: the share of matched trials that are stored (every other outcome always is, up to the bound). Default 1.
-    * ``ttl_s``: seconds that a trial is kept. Default 7 days. ``max_trials``: of each rollout, oldest dropped. Default 100 000.
+    * ``clear``: the paths whose values may be stored as they are, such as ``"$.status"``; all others become keyed
+      hashes.
+    * ``sample``: the share of matched trials that are stored (every other outcome always is, up to the bound).
+      Default 1.
+    * ``ttl_s``: seconds that a trial is kept. Default 7 days. ``max_trials``: of each rollout, oldest dropped.
+      Default 100 000.
     * ``redact``: ``(path, value) -> value``, run before everything else; one that raises drops the value. Default None.
     """
 
@@ -133,16 +138,20 @@ class Rollout:
 
     * ``name``: as of a branch. ``control``: the handler you have, unchanged.
     * ``branches``: at least one.
-    * ``aggregate``: ``(call, control, parts) -> Reply | JSON value``, sync or async. Default: the overlay of each part at its ``part=``.
-    * ``aggregate_all``: whether the aggregator also gets control replies that are not 2xx. Default False: they pass through.
-    * ``join``: ``"overlay"`` (control always runs) or ``"replace"`` (the required branches stand in for it). Default overlay.
+    * ``aggregate``: ``(call, control, parts) -> Reply | JSON value``, sync or async. Default: the overlay of each
+      part at its ``part=``.
+    * ``aggregate_all``: whether the aggregator also gets control replies that are not 2xx. Default False: they pass
+      through.
+    * ``join``: ``"overlay"`` (control always runs) or ``"replace"`` (the required branches stand in for it). Default
+      overlay.
     * ``key``: ``Call -> str | None``, the targeting key. Default None: every call is drawn alone.
     * ``sticky``: whether a key keeps its bucket. Default True.
-    * ``context``: ``Call -> dict``, attributes for the flag. ``capture``: ``async request -> dict``, becomes ``call.state``.
+    * ``context``: ``Call -> dict``, attributes for the flag. ``capture``: ``async request -> dict``, becomes
+      ``call.state``.
     * ``flag``: the OpenFeature key. Default: the name.
     * ``methods``: the methods that are wrapped; others pass untouched. Default GET, HEAD, OPTIONS.
-    * ``effects``: ``"safe"`` if the other methods of ``methods`` may run in shadow too, or ``Call -> bool`` to decide per call.
-      Default None: only GET, HEAD and OPTIONS run in shadow.
+    * ``effects``: ``"safe"`` if the other methods of ``methods`` may run in shadow too, or ``Call -> bool`` to
+      decide per call. Default None: only GET, HEAD and OPTIONS run in shadow.
     * ``max_body``: the largest request body in bytes that is copied. Default 1 MiB.
     * ``revision``: of your code; a new one starts new evidence. Default ``""``.
     * ``compare``, ``ramp``, ``gates``, ``budget``, ``shadow``, ``store``: see there.
@@ -176,7 +185,9 @@ class Rollout:
         return self.flag or self.name
 
     def salt(self, branch: Branch) -> str:
-        """The constant that a branch's buckets hash with; the required branches of ``replace`` share the rollout's name."""
+        """The constant that a branch's buckets hash with; the required branches of ``replace`` share the rollout's
+        name.
+        """
         if branch.salt is not None:
             return branch.salt
         if self.join == "replace" and branch.required:
@@ -190,7 +201,9 @@ class Rollout:
 
     @property
     def settle_s(self) -> float:
-        """Seconds after its start until everything of a call is known: above every hard timeout, the same for both arms."""
+        """Seconds after its start until everything of a call is known: above every hard timeout, the same for both
+        arms.
+        """
         return max([self.budget.latency_s, *(self.hard_timeout(branch) for branch in self.branches)]) + 0.1
 
     def units(self) -> dict[str, tuple[Branch, ...]]:
@@ -213,7 +226,9 @@ def _problems(rollout: Rollout) -> Iterator[Problem]:
     if not isinstance(rollout.name, str) or not _NAME.match(rollout.name):
         yield Problem(where, "the name is not usable", "use a letter, then letters, digits, _ . - (at most 63)")
     if not callable(rollout.control):
-        yield Problem(where, f"control is {rollout.control!r}, not a handler", "pass the handler that the route has today")
+        yield Problem(
+            where, f"control is {rollout.control!r}, not a handler", "pass the handler that the route has today"
+        )
     if rollout.join not in ("overlay", "replace"):
         yield Problem(where, f'join is "{rollout.join}"', 'use "overlay" or "replace"')
     yield from _branch_problems(rollout, where)
@@ -271,11 +286,15 @@ def _branch_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
         if branch.effects not in ("safe", "write"):
             yield Problem(at, f'effects is "{branch.effects}"', 'use "safe" or "write"')
         if branch.writes and rollout.join != "replace":
-            yield Problem(at, 'a write branch stands outside join="replace"', 'use join="replace", or make the branch safe')
+            yield Problem(
+                at, 'a write branch stands outside join="replace"', 'use join="replace", or make the branch safe'
+            )
         if branch.part is not None:
             try:
                 if not Path.parse(branch.part).is_plain:
-                    yield Problem(at, f'part="{branch.part}" names more than one place', "name one place, without [*] and ..")
+                    yield Problem(
+                        at, f'part="{branch.part}" names more than one place', "name one place, without [*] and .."
+                    )
             except PathError as error:
                 yield Problem(at, str(error), 'write for example "$.orders"')
         elif rollout.aggregate is None:
@@ -283,7 +302,9 @@ def _branch_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
         for error_type, status in branch.answers.items():
             known = isinstance(error_type, type) and issubclass(error_type, BaseException)
             if not known or not isinstance(status, int) or not 100 <= status <= 599:
-                yield Problem(at, f"answers maps {error_type!r} to {status!r}", "map exception classes to HTTP statuses")
+                yield Problem(
+                    at, f"answers maps {error_type!r} to {status!r}", "map exception classes to HTTP statuses"
+                )
 
 
 def _graph_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
@@ -292,7 +313,11 @@ def _graph_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
     for name, needed in after.items():
         for other in needed:
             if other not in after:
-                yield Problem(f'{where}, branch "{name}"', f'comes after "{other}", which does not exist', f"name one of {', '.join(after)}")
+                yield Problem(
+                    f'{where}, branch "{name}"',
+                    f'comes after "{other}", which does not exist',
+                    f"name one of {', '.join(after)}",
+                )
             elif name not in optional and other in optional:
                 yield Problem(
                     f'{where}, branch "{name}"',
@@ -300,7 +325,9 @@ def _graph_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
                     "make both required or both optional",
                 )
     done: set[str] = set()
-    while ready := [name for name in after if name not in done and all(n in done or n not in after for n in after[name])]:
+    while ready := [
+        name for name in after if name not in done and all(n in done or n not in after for n in after[name])
+    ]:
         done.update(ready)
     if rest := [name for name in after if name not in done]:
         yield Problem(where, f"after= goes in a circle: {' → '.join([*rest, rest[0]])}", "break the circle")
@@ -313,7 +340,10 @@ def _number_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
     checks: list[tuple[str, float, float, float, str]] = [
         ("budget.latency_s", rollout.budget.latency_s, 1e-3, 3600.0, "0.001 to 3600 seconds"),
         ("max_body", rollout.max_body, 0, 2**31, "0 bytes to 2 GiB"),
-        *((f"shadow.{n}", getattr(rollout.shadow, n), 0.0, 1.0, "a share between 0 and 1") for n in ("sample", "noise", "reverse")),
+        *(
+            (f"shadow.{n}", getattr(rollout.shadow, n), 0.0, 1.0, "a share between 0 and 1")
+            for n in ("sample", "noise", "reverse")
+        ),
         ("shadow.concurrency", rollout.shadow.concurrency, 1, 10_000, "1 to 10 000"),
         ("shadow.queue", rollout.shadow.queue, 0, 1_000_000, "0 to 1 000 000"),
         ("shadow.max_bytes", rollout.shadow.max_bytes, 0, 2**40, "0 or more bytes"),

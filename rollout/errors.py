@@ -1,4 +1,4 @@
-"""Every error the toolkit raises. Each is a small letter: what happened, to which thing, which value, what to do now."""
+"""Every error the toolkit raises. Each is a small letter: what happened, to which thing, which value, what to do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class UnknownName(RolloutError):
         elif known:
             remedy = f"Known: {', '.join(sorted(known)[:10])}."
         else:
-            remedy = f"No {kind} is registered in this database yet: start the application once, or check the database URL."
+            remedy = (
+                f"No {kind} is registered in this database yet: start the application once, or check the database URL."
+            )
         super().__init__(f'There is no {kind} "{name}". {remedy}')
 
 
@@ -77,7 +79,7 @@ class DatabaseError(RolloutError):
 
 
 class SchemaError(DatabaseError):
-    """The database's schema is older or newer than this version of the toolkit; the message names the command to run."""
+    """The schema is older or newer than this version of the toolkit; the message names the command to run."""
 
 
 class SpecError(RolloutError):

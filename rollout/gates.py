@@ -3,7 +3,8 @@
 Each returns a frozen ``GateSpec``, a plain value that the policy stores, so that a controller in a process of its own
 judges without the user's code. Every gate takes, by keyword:
 
-* ``window``: how far back it looks, a duration. Default ``"1m"``. A quiet rollout looks back further, until ``minimum`` calls.
+* ``window``: how far back it looks, a duration. Default ``"1m"``. A quiet rollout looks back further, until
+  ``minimum`` calls.
 * ``minimum``: the fewest calls that it judges; with fewer it has no opinion (hold). Default 50.
 * ``fewest``: the fewest bad outcomes that make a breach, so that one unlucky call is none. Default 3.
 * ``consecutive``: how many looks in a row must breach. Default 1.
@@ -16,8 +17,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from rollout.domain.gates import GateSpec
 from rollout.domain.cost import nano_usd
+from rollout.domain.gates import GateSpec
 
 __all__ = ["GateSpec", "cost", "errors", "fallbacks", "latency", "mismatches", "sla"]
 
@@ -34,8 +35,9 @@ def errors(
 ) -> GateSpec:
     """The candidate fails more often than control at the same moment.
 
-    ``worse_by``: the rate may lie above control's by this much (a share of calls, default 0.01: one point); ``at_most``: it may
-    not lie above this share, whatever control does (default None: no such limit). A failure that fell back counts.
+    ``worse_by``: the rate may lie above control's by this much (a share of calls, default 0.01: one point);
+    ``at_most``: it may not lie above this share, whatever control does (default None: no such limit). A failure that
+    fell back counts.
     """
     return GateSpec.of("errors", mode, window, minimum, fewest, consecutive, worse_by=worse_by, at_most=at_most)
 
@@ -53,8 +55,8 @@ def latency(
 ) -> GateSpec:
     """A quantile of the candidate's latency against control's at the same moment.
 
-    ``q``: the quantile, in (0, 1), default 0.95; ``worse_by``: the relative tolerance, default 0.10 (10 %); ``at_most_s``: an
-    absolute limit in seconds, default none. A failed call exceeds every latency.
+    ``q``: the quantile, in (0, 1), default 0.95; ``worse_by``: the relative tolerance, default 0.10 (10 %);
+    ``at_most_s``: an absolute limit in seconds, default none. A failed call exceeds every latency.
     """
     return GateSpec.of("latency", mode, window, minimum, fewest, consecutive, q=q, worse_by=worse_by, at_most=at_most_s)
 
@@ -81,7 +83,8 @@ def cost(
     minimum: int = 50,
     consecutive: int = 1,
 ) -> GateSpec:
-    """The mean cost of the branch per call: at most ``usd_per_call`` dollars, and/or at most ``worse_by`` (relative) above control's.
+    """The mean cost of the branch per call: at most ``usd_per_call`` dollars, and/or at most ``worse_by`` (relative)
+    above control's.
 
     An unknown cost is unknown, not zero: the gate then holds and says so.
     """

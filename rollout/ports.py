@@ -21,7 +21,8 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlagAnswer:
-    """``value``: off, shadow, auto or on; ``reason``: of the provider, or why it is ``off`` (``error``, ``type``, ``timeout``, ``not_ready``).
+    """``value``: off, shadow, auto or on; ``reason``: of the provider, or why it is ``off`` (``error``, ``type``,
+    ``timeout``, ``not_ready``).
     ``found``: False where the provider does not know the flag."""
 
     value: str
@@ -43,7 +44,9 @@ class FlagSource(Protocol):
 
 @dataclass(slots=True)
 class RunRecord:
-    """One branch of a trial. ``outcome``: ok, answered, error, hard_timeout, rejected, skipped, cancelled, shutdown. ``mode``: live or shadow."""
+    """One branch of a trial. ``outcome``: ok, answered, error, hard_timeout, rejected, skipped, cancelled, shutdown.
+    ``mode``: live or shadow.
+    """
 
     branch: str
     mode: str
@@ -59,10 +62,11 @@ class RunRecord:
 
 @dataclass(slots=True)
 class TrialRecord:
-    """One call seen from both sides, redacted, JSON-ready. ``id``: 32 hex digits, made by the process, rising with time.
+    """One call seen from both sides, redacted, JSON-ready. ``id``: 32 hex digits, made by the process, rising with
+    time.
 
-    ``mode``: shadow, live, reverse. ``outcome``: matched, ignored, mismatched, incomparable. ``differences``: at most 20 dicts with
-    ``path``, ``kind``, ``branch``, ``control``, ``candidate`` (redacted). ``at``: epoch seconds.
+    ``mode``: shadow, live, reverse. ``outcome``: matched, ignored, mismatched, incomparable. ``differences``: at
+    most 20 dicts with ``path``, ``kind``, ``branch``, ``control``, ``candidate`` (redacted). ``at``: epoch seconds.
     """
 
     id: str
@@ -87,7 +91,9 @@ class TrialRecord:
 
 @dataclass(slots=True)
 class MismatchCount:
-    """How often a path differed, in one batch. ``noise``: of control against itself. ``example``: one difference as in a trial."""
+    """How often a path differed, in one batch. ``noise``: of control against itself. ``example``: one difference as
+    in a trial.
+    """
 
     rollout: str
     branch: str
@@ -125,7 +131,9 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class GateCheckpoint:
-    """What the controller knows of a unit at the last tick: the states of its gates by name, and up to which second they are folded."""
+    """What the controller knows of a unit at the last tick: the states of its gates by name, and up to which second
+    they are folded.
+    """
 
     rollout: str
     unit: str
@@ -145,16 +153,23 @@ class Ledger(Protocol):
         """
         ...
 
-    async def closed_blocks(self, rollout: str, unit: str, entry: int, version: int, after: int, until: int) -> list[UnitBlock]:
-        """The blocks with ``after < second <= until`` of one unit, entry and version, added up over processes, by time; late ones left
-        out. ``scored_*`` holds the subjects whose earliest start lies in the second (counts ``calls``, ``bad``, histogram ``latency``)."""
+    async def closed_blocks(
+        self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
+    ) -> list[UnitBlock]:
+        """The blocks with ``after < second <= until`` of one unit, entry and version, added up over processes, by
+        time; late ones left
+        out. ``scored_*`` holds the subjects whose earliest start lies in the second (counts ``calls``, ``bad``,
+        histogram ``latency``).
+        """
         ...
 
     async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
         """Figures of a span (epoch seconds; None: open), by unit, arm and entry."""
         ...
 
-    async def series(self, rollout: str, unit: str, since: float, until: float, step_s: int) -> list[tuple[int, Mapping[str, Figures]]]:
+    async def series(
+        self, rollout: str, unit: str, since: float, until: float, step_s: int
+    ) -> list[tuple[int, Mapping[str, Figures]]]:
         """Figures by step of time and arm, for curves."""
         ...
 
@@ -167,7 +182,13 @@ class Ledger(Protocol):
         ...
 
     async def trials(
-        self, rollout: str, *, outcome: str | None = None, path: str | None = None, limit: int = 20, before: str | None = None
+        self,
+        rollout: str,
+        *,
+        outcome: str | None = None,
+        path: str | None = None,
+        limit: int = 20,
+        before: str | None = None,
     ) -> list[TrialRecord]:
         """Stored trials, newest first; of one outcome, or those that differ at a path, or with ids below ``before``."""
         ...
@@ -178,12 +199,16 @@ class Ledger(Protocol):
         """How many trials are stored, and the times of the oldest and newest."""
         ...
 
-    async def purge(self, *, rollout: str | None = None, older_than: float | None = None, key_hash: str | None = None) -> int:
+    async def purge(
+        self, *, rollout: str | None = None, older_than: float | None = None, key_hash: str | None = None
+    ) -> int:
         """Delete trials (with their runs) and subjects by age (epoch seconds) or key; how many trials went."""
         ...
 
     async def maintain(self, policies: Mapping[str, Policy]) -> Mapping[str, int]:
-        """Roll blocks up (to a minute after an hour, to an hour after a day), drop expired trials, old batches. Counts by what was done."""
+        """Roll blocks up (to a minute after an hour, to an hour after a day), drop expired trials, old batches.
+        Counts by what was done.
+        """
         ...
 
 
@@ -195,12 +220,16 @@ class StateStore(Protocol):
         ...
 
     async def register(self, policy: Policy, actor: str) -> Policy:
-        """Store what the code declares: a new version if it differs from the newest one of the code, else that. Fields set by
+        """Store what the code declares: a new version if it differs from the newest one of the code, else that.
+        Fields set by
         ``apply`` stay on top. States of new branches begin in shadow. Returns the effective policy."""
         ...
 
-    async def apply(self, rollout: str, fields: Mapping[str, Any] | None, origin: str, actor: str, reason: str = "") -> Policy:
-        """Put fields of a spec (names as in ``SETTABLE``) on top of what the code declares, as a new version, with its decision;
+    async def apply(
+        self, rollout: str, fields: Mapping[str, Any] | None, origin: str, actor: str, reason: str = ""
+    ) -> Policy:
+        """Put fields of a spec (names as in ``SETTABLE``) on top of what the code declares, as a new version, with
+        its decision;
         None takes all of them away. Returns the effective policy. ``UnknownName`` if the rollout is not registered."""
         ...
 
@@ -217,12 +246,17 @@ class StateStore(Protocol):
         ...
 
     def changes(self) -> AsyncIterator[int]:
-        """Yields the revision whenever it has changed (within 0.3 s of the commit); survives a database that goes and returns."""
+        """Yields the revision whenever it has changed (within 0.3 s of the commit); survives a database that goes
+        and returns.
+        """
         ...
 
     async def transition(self, change: Change) -> list[BranchState]:
-        """Write a change and its decision in one transaction. ``Conflict`` if a version has moved on, ``Fenced`` if the lease is
-        not held any more: then nothing is written. ``entered_at`` of a state whose ``entry`` rose is set by the database's clock."""
+        """Write a change and its decision in one transaction. ``Conflict`` if a version has moved on, ``Fenced`` if
+        the lease is
+        not held any more: then nothing is written. ``entered_at`` of a state whose ``entry`` rose is set by the
+        database's clock.
+        """
         ...
 
     async def record(self, decision: Decision) -> Decision:
@@ -282,11 +316,13 @@ class MetricsSnapshot:
     """Everything this process counted since it started, read at scrape time.
 
     * ``rollouts``: rollout → figures of unit ``""`` (the funnel, who served, histograms ``latency`` and ``overhead``).
-    * ``branches``: (rollout, branch, mode) → figures of its runs (``runs``, ``outcome:X``, ``sla_missed``, ``tokens_in``, ``tokens_out``,
-      ``cost_nano``, ``unpriced``; histogram ``run``). Every declared branch and both modes are present from the start.
+    * ``branches``: (rollout, branch, mode) → figures of its runs (``runs``, ``outcome:X``, ``sla_missed``,
+      ``tokens_in``, ``tokens_out``, ``cost_nano``, ``unpriced``; histogram ``run``). Every declared branch and both
+      modes are present from the start.
     * ``comparisons``: (rollout, branch, outcome) → count; branch ``""`` is the whole reply.
     * ``inflight``: (rollout, branch) → runs now. ``states``: rollout → branch → state.
-    * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause a gate's name or ``person``.
+    * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause
+      a gate's name or ``person``.
     * ``flags``: (flag, value, reason) → evaluations.
     """
 
@@ -312,7 +348,9 @@ class MetricsSnapshot:
 
 
 class Host(Protocol):
-    """The web framework, as the engine sees it. ``native`` is a request of the framework's, ``response`` a response of its."""
+    """The web framework, as the engine sees it. ``native`` is a request of the framework's, ``response`` a response
+    of its.
+    """
 
     def source(self, native: Any) -> CallSource:
         """The view of a request that calls read from; nothing is copied yet."""
@@ -324,8 +362,10 @@ class Host(Protocol):
 
     def has_body(self, native: Any) -> bool: ...
 
-    async def read_body(self, native: Any) -> bytes:
-        """The request's body, read once and fed to control again."""
+    async def read_body(self, native: Any, max_body: int) -> bytes | None:
+        """A copy of the request's body, which is fed to control again; None where it turns out larger than allowed,
+        or broken.
+        """
         ...
 
     def keep(self, source: CallSource) -> None:
@@ -341,9 +381,13 @@ class Host(Protocol):
         ...
 
     def response_of(self, reply: Reply, control: Any | None) -> Any:
-        """A fresh response. ``control``: the native response whose cookies and the like it goes on from, if there is one."""
+        """A fresh response. ``control``: the native response whose cookies and the like it goes on from, if there is
+        one.
+        """
         ...
 
     async def run_again(self, handler: Any, call: Call) -> Reply:
-        """Run a handler on a sealed copy of the request, so that nothing it does reaches the user. Raises what it raises."""
+        """Run a handler on a sealed copy of the request, so that nothing it does reaches the user. Raises what it
+        raises.
+        """
         ...

@@ -1,8 +1,9 @@
 """What goes into a fan-out and what comes out: ``Call``, ``Reply`` and ``Parts``, all immutable.
 
-A ``Call`` is a view over a ``CallSource``: the fields are read when somebody asks for them, because most calls are never
-looked at (an eager copy costs several microseconds, the view a fraction of one). The source promises that what it hands
-out does not change any more; ``json()`` parses anew each time, so that one branch can never see what another did to it.
+A ``Call`` is a view over a ``CallSource``: the fields are read when somebody asks for them, because most calls are
+never looked at (an eager copy costs several microseconds, the view a fraction of one). The source promises that what
+it hands out does not change any more; ``json()`` parses anew each time, so that one branch can never see what
+another did to it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_index", "items_")
 
     def __init__(self, items: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        if isinstance(items, Headers):  # its `items()` has each name once
+            items = items.items_
         pairs = items.items() if isinstance(items, Mapping) else items
         self.items_: tuple[tuple[str, str], ...] = tuple((str(name), str(value)) for name, value in pairs)
         index: dict[str, str] = {}
@@ -62,7 +65,7 @@ class Headers(Mapping[str, str]):
 class Reply:
     """An immutable response: ``status``, ``headers`` (case-insensitive), ``body`` (bytes)."""
 
-    __slots__ = ("_headers", "body", "raised", "status")
+    __slots__ = ("_body", "_headers", "_raised", "_status")
 
     def __init__(
         self,
@@ -72,11 +75,23 @@ class Reply:
         *,
         raised: bool = False,
     ) -> None:
-        """``raised`` is true where the reply was raised (``web.HTTPException``): it is raised again to the framework."""
-        self.status = status
-        self.body = body
-        self.raised = raised
+        """``raised``: whether it was raised (``web.HTTPException``), so that it is raised again to the framework."""
+        self._status = status
+        self._body = body
+        self._raised = raised
         self._headers = headers
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @property
+    def body(self) -> bytes:
+        return self._body
+
+    @property
+    def raised(self) -> bool:
+        return self._raised
 
     @property
     def headers(self) -> Headers:
@@ -105,9 +120,12 @@ class Reply:
 
     @staticmethod
     def json(value: Any, status: int = 200, headers: Mapping[str, str] = NOTHING) -> Reply:
-        """A JSON reply of a JSON-serialisable value."""
+        """A JSON reply of a JSON-serialisable value. A ``Content-Type`` among ``headers`` takes the place of JSON's."""
         body = json.dumps(value).encode()
-        return Reply(status, [("Content-Type", "application/json; charset=utf-8"), *headers.items()], body)
+        given = tuple(headers.items())
+        if not any(name.lower() == "content-type" for name, _ in given):
+            given = (("Content-Type", "application/json; charset=utf-8"), *given)
+        return Reply(status, given, body)
 
     @staticmethod
     def redirect(to: str, status: int = 302) -> Reply:
@@ -168,7 +186,8 @@ class CallData:
 
     async def form(self, body: bytes) -> Mapping[str, Any]:
         """The fields of an urlencoded body; the first value of each name."""
-        return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+        return {name: values[0] for name, values in fields.items()}
 
 
 class Parts(Mapping[str, Any]):
@@ -201,7 +220,9 @@ NO_PARTS: Final = Parts()
 
 
 class _Circumstances:
-    """Everything of a call that is not the request: shared by calls that have nothing special, made anew for the others."""
+    """Everything of a call that is not the request: shared by calls that have nothing special, made anew for the
+    others.
+    """
 
     __slots__ = ("body", "clock", "deadline", "is_shadow", "key", "parts", "state")
 

@@ -6,16 +6,19 @@ Unknown is a value of its own (None) and never becomes zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
+from math import floor, log10
 
 NANO = 1_000_000_000
 
 
-def nano_usd(usd: str | int | float | Decimal) -> int:
-    """Nano-dollars of an amount of dollars, rounded half even. ``ValueError`` if negative, NaN, infinite or not a number."""
+def nano_usd(usd: str | float | Decimal) -> int:
+    """Nano-dollars of an amount of dollars, rounded half even. ``ValueError`` if negative, NaN, infinite or not a
+    number.
+    """
     try:
         amount = Decimal(str(usd)).scaleb(9)
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         raise ValueError(f'"{usd}" is not an amount of dollars; write for example "0.05"') from None
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{usd} is not an amount of dollars; it must be 0 or more and finite")
@@ -27,14 +30,17 @@ def usd_of(nano: int) -> Decimal:
     return Decimal(nano).scaleb(-9)
 
 
-def usd_text(nano: int | float | None) -> str:
+def usd_text(nano: float | None) -> str:
     """``"$0.0042"``, or ``"unknown"`` for None; small amounts keep three significant digits."""
     if nano is None:
         return "unknown"
-    dollars = float(nano) / NANO
-    if dollars == 0:
+    if nano == 0:
         return "$0"
-    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.3g}"
+    sign, dollars = "-" if nano < 0 else "", abs(float(nano)) / NANO
+    if dollars >= 0.9995:
+        return f"{sign}${dollars:,.2f}"
+    digits = 2 - floor(log10(dollars))  # three significant ones, never 4.2e-05
+    return f"{sign}${dollars:.{digits}f}".rstrip("0")
 
 
 @dataclass(slots=True)

@@ -9,15 +9,17 @@ _PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 
 
 def seconds(text: str | float) -> float:
-    """Seconds of ``"250ms"``, ``"10s"``, ``"1h30m"``, ``"7d"`` or of a plain number. ``ValueError`` otherwise, or if negative."""
+    """Seconds of ``"250ms"``, ``"10s"``, ``"1h30m"``, ``"7d"`` or of a plain number. ``ValueError`` otherwise, or if
+    negative.
+    """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        value = float(text)
+        value = _float(text)
     else:
         squeezed = str(text).strip().lower()
         pieces = _PIECE.findall(squeezed)
         if not pieces or "".join(f"{n}{u}" for n, u in pieces) != re.sub(r"\s+", "", squeezed):
             try:
-                value = float(squeezed)
+                value = _float(squeezed)
             except ValueError:
                 raise ValueError(f'"{text}" is not a duration; write for example "90s", "10m" or "1h30m"') from None
         else:
@@ -27,10 +29,21 @@ def seconds(text: str | float) -> float:
     return value
 
 
+def _float(number: str | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of hundreds of digits
+        return float("inf")
+
+
 def duration_text(value: float) -> str:
-    """``5400`` → ``"1h30m"``, ``0.25`` → ``"250ms"``, ``0`` → ``"0s"``; at most the two largest units."""
-    if value < 1:
-        return f"{round(value * 1000)}ms" if value else "0s"
+    """``5400`` → ``"1h30m"``, ``0.25`` → ``"250ms"``, ``0`` → ``"0s"``, infinity → ``"∞"``; at most the two largest
+    units."""
+    if value == float("inf"):
+        return "∞"
+    if value < 0.9995:
+        ms = value * 1000
+        return "0s" if not ms else f"{round(ms)}ms" if ms >= 9.5 else f"{ms:.2g}ms"
     if value < 10 and value != int(value):
         return f"{value:.1f}s"
     rest, parts = int(value + 0.5), []
@@ -42,7 +55,9 @@ def duration_text(value: float) -> str:
 
 
 def share_of(text: str | float) -> float:
-    """A share in [0, 1] of ``"25%"``, ``"0.5%"`` or ``0.25``. ``ValueError`` outside of it, or for a bare number above 1."""
+    """A share in [0, 1] of ``"25%"``, ``"0.5%"`` or ``0.25``. ``ValueError`` outside of it, or for a bare number
+    above 1.
+    """
     try:
         value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
     except ValueError:

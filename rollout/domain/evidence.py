@@ -1,8 +1,9 @@
 """What is counted: figures of one second of one stage, by arm, that add up over calls, processes and time.
 
 Arms are assignments. For a unit (a branch, or a group that moves together): arm ``B`` holds the calls whose bucket
-assigns it live, ``A`` those whose bucket does not, ``P`` the pairs (calls of which both sides ran). Unit ``""`` with arm ``*``
-is the rollout itself: the funnel of all its calls. Only calls whose flag said ``auto`` are in ``A`` and ``B``.
+assigns it live, ``A`` those whose bucket does not, ``P`` the pairs (calls of which both sides ran). Unit ``""`` with
+arm ``*`` is the rollout itself: the funnel of all its calls. Only calls whose flag said ``auto`` are in ``A`` and
+``B``.
 
 Counts of ``Figures``, by name:
 
@@ -14,18 +15,19 @@ Counts of ``Figures``, by name:
 ``costed``            runs whose cost is known; ``cost_nano`` its sum; ``unpriced`` runs whose cost is unknown
 ``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
 ``tokens_in/_out``    tokens of the runs
-``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad``, ``only_candidate_bad``
-``matched`` ``ignored`` ``mismatched`` ``incomparable``   P: outcomes of the comparison, disjoint
+``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad``,
+``only_candidate_bad`` ``matched`` ``ignored`` ``mismatched`` ``incomparable``   P: outcomes of the comparison, disjoint
 ``noise``             P: control ran against itself; ``noise_mismatched`` of those
-``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …); ``error:Class`` by class, bounded
-``drawn`` ``started`` ``finished`` ``compared`` ``queued`` ``stored``   ``*``: the funnel of shadow trials
-``skipped:reason``    ``*``: not drawn though active; ``refused:reason``: drawn, but not run; ``dropped:reason`` after it ran
-``served:control`` ``served:candidate`` ``served:fallback``   ``*``: who answered
+``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …); ``error:Class`` by class,
+bounded ``drawn`` ``started`` ``finished`` ``compared`` ``queued`` ``stored``   ``*``: the funnel of shadow trials
+``skipped:reason``    ``*``: not drawn though active; ``refused:reason``: drawn, but not run; ``dropped:reason``
+after it ran ``served:control`` ``served:candidate`` ``served:fallback``   ``*``: who answered
 ``hook:name``         ``*``: hooks of the user's that raised
 ====================  =====================================================================================
 
-Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed everything),
-``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that ended ok), ``overhead``.
+Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed
+everything), ``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that
+ended ok), ``overhead``.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Figures:
 
     __slots__ = ("counts", "histograms")
 
-    def __init__(self, counts: Mapping[str, int] | None = None, histograms: Mapping[str, Histogram] | None = None) -> None:
+    def __init__(
+        self, counts: Mapping[str, int] | None = None, histograms: Mapping[str, Histogram] | None = None
+    ) -> None:
         self.counts: dict[str, int] = dict(counts or {})
         self.histograms: dict[str, Histogram] = dict(histograms or {})
 
@@ -73,7 +77,7 @@ class Figures:
             self.histogram(name).merge(histogram)
 
     def __bool__(self) -> bool:
-        return bool(self.counts) or any(self.histograms.values())
+        return any(self.counts.values()) or any(histogram.total for histogram in self.histograms.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Figures) and self.to_json() == other.to_json()
@@ -88,7 +92,7 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         return {
             "c": {name: count for name, count in sorted(self.counts.items()) if count},
-            "h": {name: histogram.to_json() for name, histogram in sorted(self.histograms.items()) if histogram},
+            "h": {name: pairs for name, one in sorted(self.histograms.items()) if (pairs := one.to_json())},
         }
 
     @classmethod
@@ -101,8 +105,9 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class BlockKey:
-    """Whose figures they are. ``second``: of the calls' start, epoch seconds by the database's clock. ``entry``: the number of
-    the stage's entry; ``version``: of the policy; both as the deciding process knew them. Only equal keys (less ``process``) add up.
+    """Whose figures they are. ``second``: of the calls' start, epoch seconds by the database's clock. ``entry``: the
+    number of the stage's entry; ``version``: of the policy; both as the deciding process knew them. Only equal keys
+    (less ``process``) add up.
     ``span``: seconds covered: 1, or 60 and 3 600 after the roll-up."""
 
     rollout: str
@@ -125,7 +130,9 @@ class Block:
 
 @dataclass(slots=True)
 class UnitBlock:
-    """One second of a unit over all processes, closed: what gates fold. ``scored_*``: each key's first call of the stage only."""
+    """One second of a unit over all processes, closed: what gates fold. ``scored_*``: each key's first call of the
+    stage only.
+    """
 
     second: int
     a: Figures = field(default_factory=Figures)
@@ -137,7 +144,8 @@ class UnitBlock:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A key's first call in a stage, as one process saw it; over processes the earliest start counts. ``latency``: its bucket,
+    """A key's first call in a stage, as one process saw it; over processes the earliest start counts. ``latency``:
+    its bucket,
     -1 for a bad call. ``key_hash``: 16 hex digits."""
 
     rollout: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from rollout.domain.durations import duration_text, percent, seconds, share_of
@@ -22,8 +23,8 @@ class Ramp:
     * ``soak_s``: the least time at each stage, in seconds. Default 600.
     * ``bake_s``: the time at the last stage before a branch is completed, in seconds. Default: ``soak_s``.
     * ``approve``: shares that only a person may let a branch enter. Default none.
-    * ``freeze``: windows (UTC) without promotion, ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20 - 2027-01-02"``; a rollback is
-      never frozen. Default none.
+    * ``freeze``: windows (UTC) without promotion, ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20 - 2027-01-02"``; a
+      rollback is never frozen. Default none.
     * ``auto``: whether the controller promotes by itself. Default True; a rollback is always by itself.
     """
 
@@ -74,33 +75,44 @@ class Ramp:
             soak_s=soak_s,
             bake_s=None if bake is None else span(bake, soak_s),
             approve=shares(approve),
-            freeze=tuple(freeze),
+            freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
             auto=auto,
             faults=tuple(faults),
         )
 
     def problems(self) -> list[str]:
         """Every mistake, each with its remedy; empty when there is none."""
-        found = list(self.faults)
+        return [*self.faults, *self._share_problems(), *self._time_problems()]
+
+    def _share_problems(self) -> Iterator[str]:
+        for name in ("stages", "approve"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not all(_is_number(share) for share in value):
+                yield f"{name} is {value!r}; give shares such as (0, 0.05, 1), or write the ramp with Ramp.parse(...)"
+                return
         stages = tuple(self.stages)
         if any(not 0 <= share <= 1 for share in stages):
-            found.append(f"a share is out of range in {self.text()}; each lies between 0% and 100%")
-        elif any(later <= earlier for earlier, later in zip(stages, stages[1:], strict=False)):
-            found.append(f"the shares of {self.text()} do not rise; each stage must be above the one before it")
+            yield f"a share is out of range in {self.text()}; each lies between 0% and 100%"
+        elif any(later <= earlier for earlier, later in pairwise(stages)):
+            yield f"the shares of {self.text()} do not rise; each stage must be above the one before it"
         if not self.faults and (len(stages) < 2 or stages[0] != 0):
-            found.append(f'the ramp "{self.text()}" must begin with shadow and name at least one share, as in "shadow 5% 100%"')
-        if strangers := [share for share in self.approve if share not in stages or share == 0]:
-            found.append(f"approve names {', '.join(map(percent, strangers))}, which is no live stage of {self.text()}; name one that is")
+            yield f'the ramp "{self.text()}" must begin with shadow and name at least one share, as in "shadow 5% 100%"'
+        if strangers := [percent(share) for share in self.approve if share not in stages or share == 0]:
+            yield f"approve names {', '.join(strangers)}, which is no live stage of {self.text()}; name one that is"
+
+    def _time_problems(self) -> Iterator[str]:
         for name in ("soak_s", "bake_s"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                found.append(f"{name} is {value}; it must be 0 or more seconds")
+            if (value is not None or name == "soak_s") and not (_is_number(value) and 0 <= value < float("inf")):
+                yield f'{name} is {value!r}; it must be 0 or more seconds, or write "10m" in Ramp.parse(...)'
+        if isinstance(self.freeze, str):
+            yield f'freeze is one text; write freeze=["{self.freeze}"]'
+            return
         for window in self.freeze:
             try:
                 parse_window(window)
             except ValueError as error:
-                found.append(str(error))
-        return found
+                yield str(error)
 
     def text(self) -> str:
         """``"shadow 1% 5% …"``, which ``parse`` reads again."""
@@ -157,7 +169,9 @@ class Window:
     weekly: bool
 
     def end_if_inside(self, at: float) -> float | None:
-        """When the window that covers ``at`` ends, in epoch seconds; None outside. The start is inside, the end is not."""
+        """When the window that covers ``at`` ends, in epoch seconds; None outside. The start is inside, the end is
+        not.
+        """
         if not self.weekly:
             return self.end if self.start <= at < self.end else None
         moment = datetime.fromtimestamp(at, UTC)
@@ -169,15 +183,24 @@ class Window:
         return at + (length - since) * 60 if since < length else None
 
 
-_WEEKLY = re.compile(r"^(\w{3})\w*\s+(\d{1,2}):(\d{2})\s*(?:-|–|to|\.\.)\s*(\w{3})\w*\s+(\d{1,2}):(\d{2})$", re.I)
+_WEEKLY = re.compile(
+    r"^(\w{3})\w*\s+(\d{1,2}):(\d{2})\s*(?:-|–|to|\.\.)\s*(\w{3})\w*\s+(\d{1,2}):(\d{2})$", re.IGNORECASE
+)
 
 
 def parse_window(text: str) -> Window:
-    """A window of ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20[T10:00] - 2027-01-02"``, UTC. ``ValueError`` with the remedy."""
-    wrong = ValueError(f'"{text}" is no freeze window; write "Fri 16:00 - Mon 08:00" or "2026-12-20 - 2027-01-02" (UTC)')
+    """A window of ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20[T10:00] - 2027-01-02"``, UTC. ``ValueError`` with the
+    remedy.
+    """
+    wrong = ValueError(
+        f'"{text}" is no freeze window; write "Fri 16:00 - Mon 08:00" or "2026-12-20 - 2027-01-02" (UTC)'
+    )
+    if not isinstance(text, str):
+        raise wrong
     if weekly := _WEEKLY.match(text.strip()):
         day, hour, minute, to_day, to_hour, to_minute = weekly.groups()
-        if day.lower() not in _DAYS or to_day.lower() not in _DAYS or int(hour) > 24 or int(to_hour) > 24:
+        times = ((hour, minute), (to_hour, to_minute))
+        if not {day.lower(), to_day.lower()} <= set(_DAYS) or not all(_is_time(h, m) for h, m in times):
             raise wrong
         start = (_DAYS.index(day.lower()) * 24 + int(hour)) * 60 + int(minute)
         end = (_DAYS.index(to_day.lower()) * 24 + int(to_hour)) * 60 + int(to_minute)
@@ -186,9 +209,23 @@ def parse_window(text: str) -> Window:
     if len(sides) != 2:
         raise wrong
     try:
-        begin, finish = (datetime.fromisoformat(side).replace(tzinfo=UTC).timestamp() for side in sides)
+        begin, finish = (_moment(side) for side in sides)
     except ValueError:
         raise wrong from None
     if finish <= begin:
         raise ValueError(f'the freeze window "{text}" ends before it begins; swap its ends')
     return Window(begin, finish, weekly=False)
+
+
+def _moment(text: str) -> float:
+    """Epoch seconds of an ISO date or time, UTC where it names no zone."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_time(hour: str, minute: str) -> bool:
+    return int(hour) * 60 + int(minute) <= 24 * 60 and int(minute) < 60
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -17,7 +17,8 @@ BUCKETS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
-    """What routing needs of a unit. ``limit``: buckets below it are live; ``earlier``: those that were live in the stage before.
+    """What routing needs of a unit. ``limit``: buckets below it are live; ``earlier``: those that were live in the
+    stage before.
     ``stage_live``: whether the stage has two arms. ``testers``: whether an ``on`` flag makes a caller live."""
 
     name: str
@@ -36,7 +37,8 @@ class UnitPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """How one caller is treated: the arm by unit (``"A"``, ``"B"``, or ``""``: counted in neither), the branches that are live and
+    """How one caller is treated: the arm by unit (``"A"``, ``"B"``, or ``""``: counted in neither), the branches
+    that are live and
     those that run in shadow. Equal decisions of one plan are one object (``Router``), so identity is equality."""
 
     arms: tuple[str, ...]
@@ -79,8 +81,9 @@ def assign(
 ) -> Assignment:
     """The decision for one caller. ``ceilings`` and ``buckets`` go with ``plans``, one each.
 
-    A bucket below the unit's limit is live, if the flag says ``auto``; ``on`` is live whatever the bucket; ``shadow`` and ``off`` never are,
-    and only ``auto`` is counted in an arm. A branch is live only where all that it comes after are.
+    A bucket below the unit's limit is live, if the flag says ``auto``; ``on`` is live whatever the bucket;
+    ``shadow`` and ``off`` never are, and only ``auto`` is counted in an arm. A branch is live only where all that it
+    comes after are.
     """
     arms: list[str] = []
     live: set[str] = set()

@@ -31,10 +31,11 @@ class Mode(StrEnum):
 class BranchState:
     """Where one branch stands.
 
-    ``stage``: index in the ramp, 0 is shadow. ``share``: calls that are live, in [0, 1]; 0 when rolled back. ``shadow``: whether it may
-    run in shadow. ``entered_at``: epoch seconds by the database's clock. ``entry``: counts the entries of a stage (evidence
-    belongs to one). ``version``: counts every change; a write that names an older one is refused. ``approved``: the share
-    that a person approved entering, or None. ``cause``: of the last rollback or pause.
+    ``stage``: index in the ramp, 0 is shadow. ``share``: calls that are live, in [0, 1]; 0 when rolled back.
+    ``shadow``: whether it may run in shadow. ``entered_at``: epoch seconds by the database's clock. ``entry``:
+    counts the entries of a stage (evidence belongs to one). ``version``: counts every change; a write that names an
+    older one is refused. ``approved``: the share that a person approved entering, or None. ``cause``: of the last
+    rollback or pause.
     """
 
     rollout: str
@@ -84,7 +85,16 @@ class BranchPolicy:
 
 
 #: Fields of a policy that a spec file may set, with the dotted name it gives them.
-SETTABLE: Final = ("ramp", "gates", "budget.latency_s", "shadow.sample", "shadow.noise", "shadow.reverse", "store.sample", "store.ttl_s")
+SETTABLE: Final = (
+    "ramp",
+    "gates",
+    "budget.latency_s",
+    "shadow.sample",
+    "shadow.noise",
+    "shadow.reverse",
+    "store.sample",
+    "store.ttl_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +142,9 @@ class Policy:
         return reached - names
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``from_dict`` reads it. ``version`` and ``registered_at`` are columns of their own and not in it."""
+        """JSON-ready; ``from_dict`` reads it. ``version`` and ``registered_at`` are columns of their own and not in
+        it.
+        """
         return {
             "join": self.join,
             "branches": [
@@ -193,10 +205,12 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One row of the audit: who or what, when, from, to, why, every finding with its numbers, the version of the policy.
+    """One row of the audit: who or what, when, from, to, why, every finding with its numbers, the version of the
+    policy.
 
-    ``action``: promote, rollback, pause, resume, reset, approve, complete, register, apply, flag. ``moves``: one dict per branch with ``branch``,
-    ``from`` and ``to`` (texts of stage and mode). ``hash`` chains it to the decision before it, of the same rollout.
+    ``action``: promote, rollback, pause, resume, reset, approve, complete, register, apply, flag. ``moves``: one
+    dict per branch with ``branch``, ``from`` and ``to`` (texts of stage and mode). ``hash`` chains it to the
+    decision before it, of the same rollout.
     """
 
     rollout: str
@@ -229,7 +243,9 @@ class Decision:
         }
 
     def sealed(self, *, number: int, at: float, previous: str) -> Decision:
-        """The decision as it goes into the audit: numbered, dated, and with the SHA-256 of its content and of the row before."""
+        """The decision as it goes into the audit: numbered, dated, and with the SHA-256 of its content and of the
+        row before.
+        """
         draft = replace(self, number=number, at=round(at, 6), previous=previous)
         return replace(draft, hash=chain_hash(draft.content()))
 
@@ -237,12 +253,14 @@ class Decision:
 def chain_hash(content: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of canonical JSON: sorted keys, no spaces, no NaN."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()  # a lone surrogate stops no decision
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to decide, until ``expires_at`` (epoch seconds, database's clock). Every write of a controller names its ``epoch``."""
+    """The right to decide, until ``expires_at`` (epoch seconds, database's clock). Every write of a controller names
+    its ``epoch``.
+    """
 
     name: str
     holder: str
@@ -266,7 +284,8 @@ class FlagOverride:
 class Change:
     """A change of branch states with its decision: written whole or not at all.
 
-    ``before`` → ``after``, pairwise; each write compares ``before.version``. ``lease``: checked in the same write when given.
+    ``before`` → ``after``, pairwise; each write compares ``before.version``. ``lease``: checked in the same write
+    when given.
     """
 
     before: Sequence[BranchState]
@@ -277,7 +296,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything decided, as read in one transaction: what the request path works from. ``revision`` counts every change."""
+    """Everything decided, as read in one transaction: what the request path works from. ``revision`` counts every
+    change.
+    """
 
     revision: int
     policies: Mapping[str, Policy]

@@ -1,9 +1,9 @@
 """What a trial comes to when both sides are known: compared, counted by unit, written down.
 
-A unit (a branch, or a group) is a pair of this call if its branches really ran: a branch that ``when=`` skipped, that found its
-bulkhead full, or that was stopped with the process says nothing about the candidate. A failure is an outcome in the same
-denominator as a mismatch, never dropped; but it is counted in the error pairs, and only where both sides answered is there
-a comparison.
+A unit (a branch, or a group) is a pair of this call if its branches really ran: a branch that ``when=`` skipped,
+that found its bulkhead full, or that was stopped with the process says nothing about the candidate. A failure is an
+outcome in the same denominator as a mismatch, never dropped; but it is counted in the error pairs, and only where
+both sides answered is there a comparison.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rollout.domain.bodies import parse
 from rollout.domain.call import Reply
@@ -20,13 +20,11 @@ from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.fanout import BranchRun, FanOut
 from rollout.engine.joining import Unjoinable, join
+from rollout.engine.runs import FAILED, RAN, count_run
 from rollout.engine.writing import write
 
 if TYPE_CHECKING:
     from rollout.engine.trial import Trial
-
-FAILED = (RunOutcome.error, RunOutcome.hard_timeout)
-RAN = (RunOutcome.ok, RunOutcome.answered, *FAILED)
 
 
 @dataclass(slots=True)
@@ -43,7 +41,8 @@ class Result:
 async def conclude(trial: Trial) -> None:
     """Compare, count, and hand the record to the recorder."""
     runtime, fan, second = trial.runtime, trial.fan, trial.second
-    assert fan is not None and second is not None
+    assert fan is not None
+    assert second is not None
     runs = fan.runs
     result = await _compare(trial, fan)
     trial.candidate_s = _candidate_s(trial, runs)
@@ -63,7 +62,9 @@ async def conclude(trial: Trial) -> None:
 async def _compare(trial: Trial, fan: FanOut) -> Result:
     """The outcome of the whole trial, with the comparison of each branch."""
     runtime, control = trial.runtime, trial.reply
-    failed = fan.failed or next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None)
+    failed = fan.failed or next(
+        (run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None
+    )
     if trial.control_error is not None:
         return _compare_errors(trial, failed)
     if control is None:
@@ -118,10 +119,16 @@ def _compare_parts(trial: Trial, runs: Mapping[str, BranchRun]) -> dict[str, Com
     except ValueError:
         parsed = parse(control.content_type, control.body)
         why = parsed.problem or f"control's reply is {parsed.kind}, not JSON"
-        return {name: Comparison(Outcome.incomparable, (), 0, why) for name, run in runs.items() if run.outcome is RunOutcome.ok}
+        return {
+            name: Comparison(Outcome.incomparable, (), 0, why)
+            for name, run in runs.items()
+            if run.outcome is RunOutcome.ok
+        }
     part = runtime.comparator.part
     return {
-        name: part(name, value, run.part) for name, run in runs.items() if run.outcome is RunOutcome.ok and name in runtime.part_paths
+        name: part(name, value, run.part)
+        for name, run in runs.items()
+        if run.outcome is RunOutcome.ok and name in runtime.part_paths
     }
 
 
@@ -135,12 +142,16 @@ def _attributed(trial: Trial, whole: Comparison) -> dict[str, Comparison]:
     if trial.fan is not None:
         for name, run in trial.fan.runs.items():
             if run.outcome is RunOutcome.ok and name not in found:
-                found[name] = Comparison(Outcome.ignored if whole.outcome is Outcome.ignored else Outcome.matched, (), 0)
+                found[name] = Comparison(
+                    Outcome.ignored if whole.outcome is Outcome.ignored else Outcome.matched, (), 0
+                )
     return found
 
 
 def _passed_through(control: Reply, runs: Mapping[str, BranchRun]) -> Result:
-    """Control answered other than 2xx: the user would get just that. A declared answer can agree with it, a part cannot."""
+    """Control answered other than 2xx: the user would get just that. A declared answer can agree with it, a part
+    cannot.
+    """
     for run in runs.values():
         if run.outcome is RunOutcome.answered:
             answers = run.station.branch.answers
@@ -173,7 +184,8 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
             continue
         figures = second.pair(index)
         for run in members:
-            _count_run(figures, run)
+            if run.is_shadow:  # live runs are counted in arm B, when the user was served
+                count_run(figures, run)
         if any(run.outcome not in RAN for run in members):
             continue
         bad = result.candidate_error is not None and result.reason == "aggregate: error"
@@ -187,7 +199,9 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
 
 
 def _unit_outcome(trial: Trial, result: Result, members: list[BranchRun], everybody: Comparison | None) -> Outcome:
-    """The outcome of one unit: of its branches' own parts, or of the whole reply where the difference belongs to no branch."""
+    """The outcome of one unit: of its branches' own parts, or of the whole reply where the difference belongs to no
+    branch.
+    """
     own = {run.branch: result.by_branch[run.branch] for run in members if run.branch in result.by_branch}
     if everybody is not None and everybody.outcome is Outcome.mismatched:
         return Outcome.mismatched
@@ -214,42 +228,11 @@ def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], contro
         figures.add("control_cost_nano", run.usage.cost)
 
 
-def _count_run(figures: Figures, run: BranchRun) -> None:
-    counts = figures.counts
-    outcome = run.outcome
-    name = _OUTCOME_NAMES[outcome]
-    counts[name] = counts.get(name, 0) + 1
-    if outcome is RunOutcome.ok:
-        counts["runs"] = counts.get("runs", 0) + 1
-        took = run.finished - run.started
-        figures.histogram("run").add(took)
-        if took > run.station.sla_s:
-            figures.add("sla_missed")
-    elif outcome in FAILED:
-        figures.add("runs")
-        figures.add("sla_missed", 1 if outcome is RunOutcome.hard_timeout and run.station.sla_s < float("inf") else 0)
-        if run.error is not None:
-            figures.add(f"error:{run.station.error_name(run.error)}")
-    if outcome in RAN:
-        usage = run.usage
-        if usage is None:
-            counts["costed"] = counts.get("costed", 0) + 1
-        else:
-            figures.add("tokens_in", usage.input_tokens)
-            figures.add("tokens_out", usage.output_tokens)
-            if usage.cost is None:
-                figures.add("unpriced")
-            else:
-                figures.add("costed")
-                figures.add("cost_nano", usage.cost)
-
-
-_OUTCOME_NAMES = {outcome: f"outcome:{outcome.value}" for outcome in RunOutcome}
-
-
 def _latency(trial: Trial, members: list[BranchRun]) -> float:
     """What the user would have waited: in the overlay control runs too, so it is never below control's own time."""
-    fan_out = max(run.finished - run.started if not run.call.parts else run.finished - _begin(trial, run) for run in members)
+    fan_out = max(
+        run.finished - run.started if not run.call.parts else run.finished - _begin(trial, run) for run in members
+    )
     if trial.runtime.replaces or trial.control_s is None:
         return fan_out
     return max(trial.control_s, fan_out)

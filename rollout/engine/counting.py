@@ -1,8 +1,10 @@
-"""Counts every call once, where it started, for a few hundred nanoseconds; everything else is added up when a second is sealed.
+"""Counts every call once, where it started, for a few hundred nanoseconds; everything else is added up when a second
+is sealed.
 
-A call belongs to the ``Second`` of its start and, in there, to the ``Cell`` of its ``Assignment``: all calls that were treated alike
-share one cell, however many branches there are. When the second and its settle time are over, ``Tally.seal`` turns cells
-into blocks by unit and arm. What is unknown by then is bad, in both arms alike; what arrives later is counted as late.
+A call belongs to the ``Second`` of its start and, in there, to the ``Cell`` of its ``Assignment``: all calls that
+were treated alike share one cell, however many branches there are. When the second and its settle time are over,
+``Tally.seal`` turns cells into blocks by unit and arm. What is unknown by then is bad, in both arms alike; what
+arrives later is counted as late.
 """
 
 from __future__ import annotations
@@ -46,8 +48,11 @@ class Cell:
 
 
 class Fault:
-    """What was bad of one call. ``units``: indexes of the units to blame; None: control itself, so all of them, in both arms.
-    ``fallback``: why control answered instead, or ``""``. ``latency_s``: until the user had a reply, or None (no reply)."""
+    """What was bad of one call. ``units``: indexes of the units to blame; None: control itself, so all of them, in
+    both arms.
+    ``fallback``: why control answered instead, or ``""``. ``latency_s``: until the user had a reply, or None (no
+    reply).
+    """
 
     __slots__ = ("fallback", "latency_s", "units")
 
@@ -207,7 +212,8 @@ def _arm(cell: Cell, unit: int, figures: Figures) -> None:
 class Tally:
     """All open seconds of one rollout in this process, and its totals since the start.
 
-    ``time``: the loop's clock in seconds; ``offset``: what is to be added to it for epoch seconds by the database's clock.
+    ``time``: the loop's clock in seconds; ``offset``: what is to be added to it for epoch seconds by the database's
+    clock.
     """
 
     def __init__(self, rollout: str, process: str, settle_s: float, time: Callable[[], float]) -> None:
@@ -259,7 +265,9 @@ def _without_unknown(cell: Cell) -> Cell:
 
 
 class SeenKeys:
-    """The keys that this process scored in a stage already: at most 200 000, thinned by an independent hash, never by who came first."""
+    """The keys that this process scored in a stage already: at most 200 000, thinned by an independent hash, never
+    by who came first.
+    """
 
     __slots__ = ("_limit", "_seen")
 
@@ -268,7 +276,9 @@ class SeenKeys:
         self._limit = 2**64
 
     def first(self, key_hash: int) -> bool:
-        """Whether this is the key's first call here and the key is among those that are scored. ``key_hash``: 64 bits."""
+        """Whether this is the key's first call here and the key is among those that are scored. ``key_hash``: 64
+        bits.
+        """
         if key_hash >= self._limit or key_hash in self._seen:
             return False
         self._seen.add(key_hash)

@@ -1,10 +1,10 @@
 """One fan-out: every chosen branch at most once, each in a task of its own, each cut from outside.
 
-``FanOut.start`` starts what comes after nothing; what ends starts what waited for it. A ``BranchRun`` is the supervisor, the
-context and the outcome of one run in one object, because at three runs a call every object more is felt. It is settled
-exactly once, synchronously: by the branch that returns or raises, by the timer that cuts it, or by the caller that goes
-away. A body that swallows its cancellation is left behind as an orphan: nobody waits for it, but its slot in the bulkhead
-stays taken until it really ends.
+``FanOut.start`` starts what comes after nothing; what ends starts what waited for it. A ``BranchRun`` is the
+supervisor, the context and the outcome of one run in one object, because at three runs a call every object more is
+felt. It is settled exactly once, synchronously: by the branch that returns or raises, by the timer that cuts it, or
+by the caller that goes away. A body that swallows its cancellation is left behind as an orphan: nobody waits for it,
+but its slot in the bulkhead stays taken until it really ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _MOST_ERROR_NAMES = 50
 
 
 class Station:
-    """One branch of a rollout in this process: its bulkhead, its timer lane, what its runs added up to. ``mode``: live or shadow."""
+    """One branch of a rollout in this process: its bulkhead, its timer lane, what its runs added up to. ``mode``:
+    live or shadow.
+    """
 
     __slots__ = (
         "after",
@@ -103,9 +105,23 @@ class Station:
 class BranchRun(RunContext):
     """One run of one branch. Settled when ``outcome`` is set; ``part`` where it is ok, ``error`` where it raised."""
 
-    __slots__ = ("_fan", "began", "call", "error", "finished", "outcome", "part", "reason", "started", "station", "task")
+    __slots__ = (
+        "_fan",
+        "began",
+        "call",
+        "error",
+        "finished",
+        "outcome",
+        "part",
+        "reason",
+        "started",
+        "station",
+        "task",
+    )
 
-    def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:  # RunContext's fields are set here
+    def __init__(
+        self, station: Station, fan: FanOut, call: Call, started: float
+    ) -> None:  # RunContext's fields are set here
         self.rollout = fan.rollout
         self.branch = station.name
         self.is_shadow = fan.shadow
@@ -137,7 +153,9 @@ class BranchRun(RunContext):
         except (KeyboardInterrupt, GeneratorExit):
             self.settle(RunOutcome.cancelled)
             raise
-        except BaseException as error:  # a branch's failure is data, SystemExit included: it must not end the user's server
+        except (
+            BaseException
+        ) as error:  # a branch's failure is data, SystemExit included: it must not end the user's server
             answered = station.branch.answers and isinstance(error, tuple(station.branch.answers))
             self.settle(RunOutcome.answered if answered else RunOutcome.error, error=error)
         else:
@@ -204,7 +222,9 @@ class BranchRun(RunContext):
 
 
 class FanOut:
-    """The runs of one call. ``done`` when all are settled; ``failed`` as soon as a required one is without a part or an answer."""
+    """The runs of one call. ``done`` when all are settled; ``failed`` as soon as a required one is without a part or
+    an answer.
+    """
 
     __slots__ = (
         "_for_all",
@@ -291,7 +311,10 @@ class FanOut:
             run.reason = "when"
             run.settle(RunOutcome.skipped)
         elif station.inflight >= branch.max_concurrency:
-            run.settle(RunOutcome.rejected, error=Rejected(f"branch {branch.name}: {branch.max_concurrency} runs are under way"))
+            run.settle(
+                RunOutcome.rejected,
+                error=Rejected(f"branch {branch.name}: {branch.max_concurrency} runs are under way"),
+            )
         else:
             station.inflight += 1
             if station.lane is not None:
@@ -313,7 +336,9 @@ class FanOut:
                 self._wanted.remove(name)
                 moved = True
                 parts = {run.branch: run.part for run in needed if run is not None and run.outcome is OK}
-                call = self.call.with_(parts=Parts(parts, {name: "missing" for name in station.after if name not in parts}))
+                call = self.call.with_(
+                    parts=Parts(parts, {name: "missing" for name in station.after if name not in parts})
+                )
                 if all(other in parts or not self.stations[other].branch.required for other in station.after):
                     self._begin(station, call, self.clock())
                 else:
@@ -338,12 +363,21 @@ class FanOut:
         self.pending -= 1
         if self._wanted:
             self._begin_waiting()
-        if run.outcome is not OK and run.station.branch.required and run.outcome is not RunOutcome.answered and run.reason != "when":
+        if (
+            run.outcome is not OK
+            and run.station.branch.required
+            and run.outcome is not RunOutcome.answered
+            and run.reason != "when"
+        ):
             self.failed = self.failed or run
         if not self.pending:
             self.deadline_lane.remove(self)
         waiter = self._waiter
-        if waiter is not None and not waiter.done() and (not self.pending or (self.failed is not None and not self._for_all)):
+        if (
+            waiter is not None
+            and not waiter.done()
+            and (not self.pending or (self.failed is not None and not self._for_all))
+        ):
             waiter.set_result(None)
 
     async def decided(self) -> None:

@@ -31,7 +31,8 @@ class Unjoinable(RolloutError):
 async def join(runtime: Runtime, call: Call, control: Reply | None, fan: FanOut, *, native: Any = None) -> Reply:
     """The candidate of a fan-out whose required branches have their parts.
 
-    ``control``: its reply, or None where the branches stand in for it. Raises ``Unjoinable``, or what the aggregator raises.
+    ``control``: its reply, or None where the branches stand in for it. Raises ``Unjoinable``, or what the aggregator
+    raises.
     """
     answered = next((run for run in fan.runs.values() if run.outcome is RunOutcome.answered), None)
     if answered is not None:
@@ -78,7 +79,9 @@ def _declared_answer(error: BaseException | None, answers: Any) -> Reply:
 
 
 async def _bounded(made: Any, runtime: Runtime, fan: FanOut) -> Any:
-    """An aggregator's result, by the deadline of the call. It is cut from outside, so that it cannot swallow its cancellation."""
+    """An aggregator's result, by the deadline of the call. It is cut from outside, so that it cannot swallow its
+    cancellation.
+    """
     task = asyncio.ensure_future(made)
     left = None if fan.deadline is None else max(0.0, fan.deadline - runtime.time())
     try:

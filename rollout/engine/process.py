@@ -3,8 +3,8 @@
 start   the database is opened, the declarations are registered, the views are made; then recorder, watcher, controller
 stop    shadows first (no new ones, a short grace), then every second is sealed and written, then lease and database
 
-A database that cannot be reached does not keep the application from starting: control answers every call, and the engine
-tries again until the database is there. A schema of the wrong version does: that is a mistake of the deployment.
+A database that cannot be reached does not keep the application from starting: control answers every call, and the
+engine tries again until the database is there. A schema of the wrong version does: that is a mistake of the deployment.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Leading(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a process takes part. ``drain_s``: the longest that a stop may take for shadows, and again for the recorder."""
+    """How a process takes part. ``drain_s``: the longest that a stop may take for shadows, and again for the
+    recorder.
+    """
 
     process: str = ""
     drain_s: float = 5.0
@@ -77,7 +79,9 @@ class Engine:
         dice: Callable[[], float] = random.random,
         options: Options = Options(),
     ) -> None:
-        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot; ``routes``: patterns by rollout."""
+        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot; ``routes``: patterns
+        by rollout.
+        """
         self.rollouts = tuple(rollouts)
         self.options = options
         self.process = options.process or f"{socket.gethostname()}-{os.getpid()}"
@@ -98,8 +102,13 @@ class Engine:
         self._closing = False
         self._timers: Timers | None = None
         self._lag: LagMeter | None = None
+        self._started: list[Callable[[dict[str, Runtime]], None]] = []
 
     # ---- start
+
+    def started(self, tell: Callable[[dict[str, Runtime]], None]) -> None:
+        """Have ``tell`` called with the runtimes, by rollout, as soon as the engine has begun."""
+        self._started.append(tell)
 
     async def start(self) -> None:
         """Open, register, begin. Raises ``SchemaError``; an unreachable database is tried again in the background."""
@@ -157,6 +166,8 @@ class Engine:
         }
         self._lag.lanes = [runtime.lane for runtime in self.runtimes.values()]
         self.hear(snapshot)
+        for tell in self._started:
+            tell(self.runtimes)
         self._lag.start()
         self._spawn(self.recorder.run(), "rollout-recorder")
         self._spawn(self._watch(), "rollout-watcher")
@@ -185,7 +196,9 @@ class Engine:
                 runtime.decide(policy, snapshot.states.get(name, {}))
 
     async def _watch(self) -> None:
-        """Load whenever something changed. Whatever fails here is tried again: a deaf process would not hear of a rollback."""
+        """Load whenever something changed. Whatever fails here is tried again: a deaf process would not hear of a
+        rollback.
+        """
         assert self.backend is not None
         state = self.backend.state
         while not self._closing:

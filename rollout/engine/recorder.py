@@ -1,7 +1,8 @@
 """The recorder: what was observed waits here, bounded in count and bytes, until a batch of it is in the database.
 
-Queue full: the oldest goes, counted. Database gone: the batch under way is kept as it is and tried again under the same id, so
-that nothing is written twice; what comes meanwhile waits, up to the bounds. Blocks (the counts that gates judge) go first.
+Queue full: the oldest goes, counted. Database gone: the batch under way is kept as it is and tried again under the
+same id, so that nothing is written twice; what comes meanwhile waits, up to the bounds. Blocks (the counts that
+gates judge) go first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ OTHER_PATHS: Final = "(other)"
 
 
 class TrialQueue:
-    """Trials that wait to be written: at most ``most`` of them and ``max_bytes`` together; when full, the oldest goes."""
+    """Trials that wait to be written: at most ``most`` of them and ``max_bytes`` together; when full, the oldest
+    goes.
+    """
 
     __slots__ = ("_waiting", "bytes", "dropped", "max_bytes", "most")
 
@@ -69,7 +72,9 @@ class TrialQueue:
 
 
 class Recorder:
-    """See the module. ``seal`` gives the blocks and subjects that are due; ``wrote`` is told how many trials of a rollout were stored."""
+    """See the module. ``seal`` gives the blocks and subjects that are due; ``wrote`` is told how many trials of a
+    rollout were stored.
+    """
 
     def __init__(
         self,
@@ -115,7 +120,9 @@ class Recorder:
             self._wake.set()
 
     def mismatch(self, rollout: str, branch: str, path: str, kind: str) -> MismatchCount:
-        """The count of a path that differs, in the batch that comes next. At most 500 paths a rollout, then ``(other)``."""
+        """The count of a path that differs, in the batch that comes next. At most 500 paths a rollout, then
+        ``(other)``.
+        """
         key = (rollout, branch, path, kind)
         found = self._mismatches.get(key)
         if found is None:
@@ -210,7 +217,9 @@ class Recorder:
         self.failures += 1
         if self.healthy:
             self.healthy = False
-            log.error("the database takes no writes; evidence waits in memory: %s", error, extra={"event": "database_gone"})
+            log.error(
+                "the database takes no writes; evidence waits in memory: %s", error, extra={"event": "database_gone"}
+            )
 
     def _drop(self, batch: Batch) -> None:
         self._batch = None

@@ -1,4 +1,6 @@
-"""One rollout in one process: what its trials share. ``admit`` is the fast path, and the only thing most calls ever touch."""
+"""One rollout in one process: what its trials share. ``admit`` is the fast path, and the only thing most calls ever
+touch.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ _OBJECT: Final = 2_000  # bytes, roughly, that a waiting trial holds besides its
 
 
 class Runtime:
-    """See the module. ``active``: whether the request path has anything to do; False until the first view, and without a database."""
+    """See the module. ``active``: whether the request path has anything to do; False until the first view, and
+    without a database.
+    """
 
     def __init__(
         self,
@@ -67,9 +71,13 @@ class Runtime:
         self.tally = Tally(self.name, process, definition.settle_s, loop.time)
         self.lane = ShadowLane(loop, definition.shadow)
         self.part_paths = {b.name: Path.parse(b.part) for b in definition.branches if b.part is not None}
-        self.comparator = Comparator(definition.compare, {b.name: b.part for b in definition.branches if b.part is not None})
+        self.comparator = Comparator(
+            definition.compare, {b.name: b.part for b in definition.branches if b.part is not None}
+        )
         self.live_stations = stations_of(definition.branches, "live", timers, definition.hard_timeout, self.latency_s)
-        self.shadow_stations = stations_of(definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s)
+        self.shadow_stations = stations_of(
+            definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s
+        )
         self.deadlines = timers.lane(self.latency_s)
         self.comparisons: dict[tuple[str, str], int] = {}
         self.side_effects: dict[str, int] = {}
@@ -90,16 +98,20 @@ class Runtime:
         self.view = View(policy, states, self.tally)
         self.latency_s = min(policy.latency_s, self.definition.budget.latency_s)
         self._seen = {
-            (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys()) for plan in self.view.plans if plan.stage_live
+            (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
+            for plan in self.view.plans
+            if plan.stage_live
         }
         self.active = self.view.active
 
     # ---- the fast path
 
     def admit(self, native: Any, now: float) -> Cell | Scored | Trial | None:
-        """What happens to a call: a ``Cell`` to count it in (control alone answers), or a ``Trial`` to serve it; None: not counted.
+        """What happens to a call: a ``Cell`` to count it in (control alone answers), or a ``Trial`` to serve it;
+        None: not counted.
 
-        ``now``: the loop's time in seconds. Decided from memory alone; costs about a microsecond for a key that was seen before.
+        ``now``: the loop's time in seconds. Decided from memory alone; costs about a microsecond for a key that was
+        seen before.
         """
         view = self.view
         if view is None:
@@ -121,14 +133,20 @@ class Runtime:
         cell.started += 1  # type: ignore[union-attr]
         if key is not None and view.scored:
             cell = self._score(view, second, cell, assignment, key, now)  # type: ignore[arg-type]
-        if not assignment.runs or (not assignment.live and (view.sample <= 0.0 or (view.sample < 1.0 and self.dice() >= view.sample))):
+        if not assignment.runs or (
+            not assignment.live and (view.sample <= 0.0 or (view.sample < 1.0 and self.dice() >= view.sample))
+        ):
             return cell
         return self._drawn(Trial(self, view, native, self._keyed(call, key), now, second, assignment, cell))
 
     def _drawn(self, trial: Trial) -> Trial | Cell | Scored:
-        """The trial, if its request can be shadowed (and copied, where it is live); else its cell, the reason counted."""
+        """The trial, if its request can be shadowed (and copied, where it is live); else its cell, the reason
+        counted.
+        """
         second = trial.second
-        assert second is not None and trial.cell is not None and trial.assignment is not None
+        assert second is not None
+        assert trial.cell is not None
+        assert trial.assignment is not None
         reason = self.host.skip_reason(trial.native, self.definition.max_body)
         if reason is None and not trial.assignment.live and not self._may_shadow(trial.call):
             reason = "unsafe"
@@ -185,7 +203,9 @@ class Runtime:
         second = trial.second = view.second(int(trial.started + self.tally.offset))
         cell = second.cell(assignment)
         cell.started += 1
-        trial.cell = self._score(view, second, cell, assignment, key, trial.started) if key is not None and view.scored else cell
+        trial.cell = (
+            self._score(view, second, cell, assignment, key, trial.started) if key is not None and view.scored else cell
+        )
         return True
 
     def _score(
@@ -199,7 +219,9 @@ class Runtime:
         units = [
             index
             for index in view.scored
-            if assignment.arms[index] and self._scores(view, index, assignment, key) and self._first(view, index, number)
+            if assignment.arms[index]
+            and self._scores(view, index, assignment, key)
+            and self._first(view, index, number)
         ]
         return Scored(cell, assignment.arms, second, units, text, now + self.tally.offset) if units else cell
 
@@ -306,7 +328,9 @@ class Runtime:
             return None
 
     def submit(self, trial: Trial) -> None:
-        """Hand a trial to the shadow lane if it is drawn for a comparison: shadow trials are already, live ones are here."""
+        """Hand a trial to the shadow lane if it is drawn for a comparison: shadow trials are already, live ones are
+        here.
+        """
         view, assignment = trial.view, trial.assignment
         assert assignment is not None
         if trial.mode == "live":
@@ -351,20 +375,28 @@ class Runtime:
     def may_not_fall_back(self, fan: FanOut) -> bool:
         """Whether a write has started that control would do again."""
         return any(
-            run.station.branch.writes and run.station.branch.idempotency is None and run.outcome is not RunOutcome.skipped
+            run.station.branch.writes
+            and run.station.branch.idempotency is None
+            and run.outcome is not RunOutcome.skipped
             for run in fan.runs.values()
             if run.began
         )
 
     def no_answer(self, fan: FanOut, reason: str) -> Reply:
         """The reply where neither the candidate nor a fallback is possible."""
-        errors = [{"branch": name, "code": str(run.outcome)} for name, run in fan.runs.items() if run.outcome is not RunOutcome.ok]
+        errors = [
+            {"branch": name, "code": str(run.outcome)}
+            for name, run in fan.runs.items()
+            if run.outcome is not RunOutcome.ok
+        ]
         return Reply.json({"errors": errors}, 504 if reason in ("late", "hard_timeout") else 502)
 
     def blocked(self, method: str, address: str) -> None:
         """The guarded client refused a side effect of a shadow."""
         self.side_effects[method] = self.side_effects.get(method, 0) + 1
-        log.warning("a shadow of %s tried %s %s; refused", self.name, method, address, extra={"event": "side_effect_blocked"})
+        log.warning(
+            "a shadow of %s tried %s %s; refused", self.name, method, address, extra={"event": "side_effect_blocked"}
+        )
 
     def epoch(self, at: float) -> float:
         """Epoch seconds of a time on the loop's clock."""

@@ -1,8 +1,8 @@
 """The shadow lane: trials wait here until the user has been answered, and a bounded number of workers runs them.
 
-A trial may be refused at the door, for one of these reasons, each counted: ``lag`` (the event loop is late: shadow traffic is the
-first thing to go), ``queue`` (too many wait), ``bytes`` (they hold too much), ``shutdown``. Workers are long-lived tasks: to wake one
-is cheaper than to start a task for each call.
+A trial may be refused at the door, for one of these reasons, each counted: ``lag`` (the event loop is late: shadow
+traffic is the first thing to go), ``queue`` (too many wait), ``bytes`` (they hold too much), ``shutdown``. Workers
+are long-lived tasks: to wake one is cheaper than to start a task for each call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Runnable(Protocol):
 
 
 class LagMeter:
-    """How late the event loop is: a timer that should fire every ``every_s`` seconds, and tells its listeners when it did not."""
+    """How late the event loop is: a timer that should fire every ``every_s`` seconds, and tells its listeners when
+    it did not.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, every_s: float = 0.05) -> None:
         self._loop = loop
@@ -80,7 +82,9 @@ class ShadowLane:
         return len(self._queue)
 
     def submit(self, trial: Runnable, now: float) -> bool:
-        """Take a trial; False if it was refused (``trial.abandon`` was told why). ``now``: the loop's time in seconds."""
+        """Take a trial; False if it was refused (``trial.abandon`` was told why). ``now``: the loop's time in
+        seconds.
+        """
         if self._closed:
             reason = "shutdown"
         elif now < self._paused_until:
@@ -133,7 +137,9 @@ class ShadowLane:
             await waiting
 
     async def close(self, grace_s: float) -> None:
-        """Take nothing more, drop what waits, give what runs ``grace_s`` seconds, then cut it. Each is told ``shutdown``."""
+        """Take nothing more, drop what waits, give what runs ``grace_s`` seconds, then cut it. Each is told
+        ``shutdown``.
+        """
         self._closed = True
         while self._queue:
             trial = self._queue.popleft()

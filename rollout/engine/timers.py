@@ -1,7 +1,8 @@
 """Timers by the thousand: one lane for each timeout value.
 
-Everything in a lane waits equally long, so what was added first is due first: an ordered dict and a single loop handle stand in
-for a timer each, which would cost about a microsecond to make and another to cancel, nearly always for nothing.
+Everything in a lane waits equally long, so what was added first is due first: an ordered dict and a single loop
+handle stand in for a timer each, which would cost about a microsecond to make and another to cancel, nearly always
+for nothing.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from rollout.engine.conclusion import conclude
 from rollout.engine.counting import Cell, Fault, Scored, Second
 from rollout.engine.fanout import BranchRun, FanOut
 from rollout.engine.joining import Unjoinable, join
+from rollout.engine.runs import count_run
 
 if TYPE_CHECKING:
     from rollout.engine.runtime import Runtime
@@ -121,7 +122,10 @@ class Trial:
             return False
         state = await runtime.capture(self.native) if runtime.captures else None
         if runtime.host.has_body(self.native):
-            body = await runtime.host.read_body(self.native)
+            body = await runtime.host.read_body(self.native, runtime.definition.max_body)
+            if body is None:
+                runtime.skipped(self.second, "too_large")
+                return False
             self.size += len(body)
             self.call = runtime.full_call(self, body, state)
         else:
@@ -229,7 +233,9 @@ class Trial:
         return native
 
     async def _replace(self, handler: Handler) -> Any:
-        """The live branches instead of control, unless they fail, or come so late that control would miss the deadline."""
+        """The live branches instead of control, unless they fail, or come so late that control would miss the
+        deadline.
+        """
         runtime = self.runtime
         fan = self._fan_out(shadow=False)
         fan.start()
@@ -281,6 +287,7 @@ class Trial:
     def _served(self, candidate: Reply) -> None:
         """The user gets the candidate."""
         assert self.cell is not None
+        self._count_runs()
         now = self.runtime.time()
         self.candidate = candidate
         self.candidate_s = now - self.started
@@ -295,6 +302,7 @@ class Trial:
 
     def _fall_back(self, response: Any, reason: str, blamed: frozenset[int]) -> Any:
         """The user gets control's reply although branches were live."""
+        self._count_runs()
         self._count(Fault(blamed, reason, self.runtime.time() - self.started))
         if self.reply is not None:
             self._submit()
@@ -310,6 +318,17 @@ class Trial:
         else:
             cell.finish(self.runtime.time() - self.started)
 
+    def _count_runs(self) -> None:
+        """Add the live runs to arm B of their units."""
+        second, fan = self.second, self.fan
+        assert second is not None
+        assert fan is not None
+        if second.sealed:
+            return
+        for name, run in fan.runs.items():
+            if run.outcome is not None:
+                count_run(second.live_runs(self.view.unit_of[name]), run)
+
     def _control_fault(self) -> Fault | None:
         """Control failed: it raised something of its own, or answered 5xx."""
         if self.control_error is None and (self.reply is None or self.reply.status < 500):
@@ -318,7 +337,8 @@ class Trial:
 
     def _blame(self, *, all_of_them: bool = False) -> frozenset[int]:
         """The units (by index) whose live branches failed; or all that were live, where no one branch is to blame."""
-        assert self.assignment is not None and self.fan is not None
+        assert self.assignment is not None
+        assert self.fan is not None
         unit_of = self.view.unit_of
         if all_of_them:
             return frozenset(unit_of[name] for name in self.assignment.live)
@@ -328,7 +348,9 @@ class Trial:
     # ---- the shadow
 
     def _submit(self) -> None:
-        """Hand the trial to the shadow lane, if there is anything to run or to compare. The user's reply is on its way."""
+        """Hand the trial to the shadow lane, if there is anything to run or to compare. The user's reply is on its
+        way.
+        """
         try:
             self.runtime.submit(self)
         except Exception as error:

@@ -1,7 +1,8 @@
-"""What the request path works from: one immutable view of everything decided for one rollout, replaced whole when it changes.
+"""What the request path works from: one immutable view of everything decided for one rollout, replaced whole when it
+changes.
 
-The view also keeps what it worked out for each key, because a caller is treated alike until something is decided: one look-up
-in a dict then stands for the flag, the buckets and the routing of a call. A new view forgets all of it.
+The view also keeps what it worked out for each key, because a caller is treated alike until something is decided:
+one look-up in a dict then stands for the flag, the buckets and the routing of a call. A new view forgets all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ MAX_KEYS: Final = 50_000
 
 
 class View:
-    """See the module. ``active``: whether any branch may run at all; the request path looks at nothing else when it may not."""
+    """See the module. ``active``: whether any branch may run at all; the request path looks at nothing else when it
+    may not.
+    """
 
     def __init__(self, policy: Policy, states: Mapping[str, BranchState], tally: Tally) -> None:
         self.policy = policy

@@ -1,0 +1,116 @@
+"""``setup``: wrap the handlers of an application with their rollouts. Call it last."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from rollout.definition import Rollout
+from rollout.engine.process import Engine
+from rollout.engine.runtime import Runtime
+from rollout.errors import DeclarationError, Problem
+from rollout_aiohttp.host import AiohttpHost
+from rollout_aiohttp.middleware import make_middleware
+from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, route_problems
+
+ENGINE: Final = web.AppKey("rollout_engine", Engine)
+
+
+def setup(
+    app: web.Application,
+    rollouts: Sequence[Rollout],
+    *,
+    database: str = "sqlite:///rollout.db",
+    migrate: bool | None = None,
+    metrics_path: str | None = None,
+    controller: bool = True,
+    tick_s: float = 1.0,
+    process: str = "",
+    drain_s: float = 5.0,
+    flags: Any = None,
+) -> Engine:
+    """Wrap every route of each rollout's control, in sub-applications too. After all routes, middlewares and contexts.
+
+    * ``database``: ``sqlite:///file`` (created at start) or ``postgresql://…`` (for several processes or hosts).
+    * ``migrate``: bring the database's schema up to date at start. Default: only a new SQLite file; else it is refused.
+    * ``metrics_path``: where to serve Prometheus metrics, such as ``"/metrics"``. Default: nowhere.
+    * ``controller``: whether this process may decide. Default True: of all processes one leads at a time.
+    * ``tick_s``: seconds between two decisions. Default 1. ``process``: its name. Default: host name and process id.
+    * ``drain_s``: the longest that a shutdown waits for the recorder. Default 5 seconds.
+    * ``flags``: a ``FlagSource``. Default: OpenFeature, domain ``rollout``.
+
+    Returns the engine, which is also ``app[rollout_aiohttp.ENGINE]``. Raises ``DeclarationError`` with every mistake
+    of every rollout, and ``DatabaseError`` for an address that cannot be one.
+    """
+    from rollout_wiring.embed import make_engine
+
+    problems = [problem for rollout in rollouts for problem in rollout.problems()]
+    problems += _twice(rollouts)
+    problems += route_problems(app, rollouts)
+    if problems:
+        raise DeclarationError(problems)
+    found = {rollout.name: find_routes(app, rollout.control) for rollout in rollouts}
+    engine = make_engine(
+        rollouts,
+        host=AiohttpHost(),
+        database=database,
+        migrate=migrate,
+        controller=controller,
+        tick_s=tick_s,
+        process=process,
+        drain_s=drain_s,
+        flags=flags,
+        routes={name: tuple(sorted({route.path for route in routes})) for name, routes in found.items()},
+    )
+    runtimes: dict[Any, Runtime] = {}
+    middleware = make_middleware(runtimes)
+    owners = list({id(route.app): route.app for routes in found.values() for route in routes}.values())
+    for owner in owners:
+        owner.middlewares.append(middleware)
+
+    async def rollouts_running(_: web.Application) -> AsyncIterator[None]:
+        _verify_order(app, owners, middleware, rollouts_running)
+        engine.started(lambda made: runtimes.update(_by_handler(found, made)))
+        await engine.start()
+        yield
+        await engine.stop()
+
+    app.cleanup_ctx.append(rollouts_running)
+    app[ENGINE] = engine
+    if metrics_path is not None:
+        app.router.add_get(metrics_path, _metrics_handler(engine), name="rollout-metrics")
+    return engine
+
+
+def _twice(rollouts: Sequence[Rollout]) -> list[Problem]:
+    names = [rollout.name for rollout in rollouts]
+    return [
+        Problem(f'rollout "{name}"', "is declared twice", "give each rollout a name of its own")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+
+
+def _verify_order(app: web.Application, owners: Sequence[web.Application], middleware: Any, context: Any) -> None:
+    """Refuse to start where something was registered after ``setup``."""
+    wrong = [*(innermost(owner, middleware) for owner in owners), cleanup_last(app, context)]
+    problems = [Problem("setup", what, "move setup(app, …) below it") for what in wrong if what is not None]
+    if problems:
+        raise DeclarationError(problems)
+
+
+def _by_handler(found: dict[str, Any], runtimes: dict[str, Runtime]) -> dict[Any, Runtime]:
+    return {route.handler: runtimes[name] for name, routes in found.items() for route in routes}
+
+
+def _metrics_handler(engine: Engine) -> Any:
+    from rollout_wiring.embed import metrics_page
+
+    page = metrics_page(engine)
+
+    async def metrics(_: web.Request) -> web.Response:
+        body, content_type = page()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return metrics
