@@ -27,6 +27,10 @@ class SealedRequest(web.Request):
         """
         self._match_info = match
 
+    def close_files(self) -> None:
+        """Close the files of a form that was read, as aiohttp does when a request has ended."""
+        self._finish()
+
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         """Called by aiohttp before the head of a response is written. The signals of the application are left out."""
         if isinstance(response, web.WebSocketResponse):
@@ -57,6 +61,11 @@ def copy_encoding(source: web.StreamResponse, target: web.Response) -> None:
         target.enable_chunked_encoding()
 
 
+def cached_body(request: web.BaseRequest) -> bytes | None:
+    """The body if ``request.read()`` was called before; None if not. Calling it would tell that, but read."""
+    return request._read_bytes
+
+
 def is_untouched(content: StreamReader) -> bool:
     """Whether nothing was read from the body yet."""
     return getattr(content, "_cursor", 0) == 0  # an empty body's reader has none
@@ -76,3 +85,10 @@ def put_back(content: StreamReader, data: bytes) -> None:
     content._cursor -= len(data)
     content._buffer.appendleft(data)
     content._eof_counter = 0
+
+
+def replace_handler(route: web.AbstractRoute, handler: Any) -> None:
+    """Let a route call another handler. For a sub-application: joining it froze its middlewares, and one of the outer
+    application would stand outside of them, where it could neither see what they store nor respect what they refuse.
+    """
+    route._handler = handler

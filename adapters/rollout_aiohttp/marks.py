@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 SHADOW: Final = istr("X-Rollout-Shadow")
 DEADLINE: Final = istr("X-Request-Deadline")
-BAGGAGE: Final = istr("Baggage")
+BAGGAGE: Final = istr("baggage")
 BAGGAGE_PREFIX: Final = "rollout."
 BAGGAGE_SHADOW: Final = "rollout.shadow=1"
 

@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from rollout.domain.call import Call
 from rollout_aiohttp.internals import SealedRequest
 from rollout_aiohttp.sink import MAX_REPLY, NoConnection, NoSendfile, SealedError, Sink
-from rollout_aiohttp.snapshot import RequestSnapshot
+from rollout_aiohttp.snapshot import RequestSnapshot, wants_upgrade
 
 _READ_LIMIT = 2**18  # aiohttp's own for a request; bounds a line, not the body
 
@@ -32,8 +32,8 @@ def sealed_request(call: Call, *, limit: int = MAX_REPLY) -> SealedRequest:
     snapshot = getattr(call.source, "snapshot", None)
     if not isinstance(snapshot, RequestSnapshot):
         raise SealedError(
-            f"{call!r} does not come from an aiohttp request but from {type(call.source).__name__}, so no request can be "
-            "made of it. Use a call of the middleware, or write the branch as a plain function of the call."
+            f"{call!r} does not come from an aiohttp request but from {type(call.source).__name__}, so no request can "
+            "be made of it. Use a call of the middleware, or write the branch as a function of the call."
         )
     return seal(snapshot, call.body, limit=limit)
 
@@ -76,7 +76,7 @@ def _message(snapshot: RequestSnapshot) -> RawRequestMessage:
         ),
         should_close=not snapshot.keep_alive,
         compression=None,  # the copy of the body is what aiohttp unpacked
-        upgrade=snapshot.wants_upgrade,
+        upgrade=wants_upgrade(headers),
         chunked=False,
         url=snapshot.rel_url,
     )

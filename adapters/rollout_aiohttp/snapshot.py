@@ -76,12 +76,6 @@ class RequestSnapshot:
         """What ``config_dict`` is to the handler: the keys of its application, then of those around it."""
         return resources_of(self.apps)
 
-    @property
-    def wants_upgrade(self) -> bool:
-        """Whether the client asked to leave HTTP, for a WebSocket say."""
-        tokens = self.headers.get(hdrs.CONNECTION, "").lower().split(",")
-        return hdrs.UPGRADE in self.headers and any(token.strip() == "upgrade" for token in tokens)
-
     def __repr__(self) -> str:
         return f"RequestSnapshot({self.method} {route_of(self.route)})"
 
@@ -91,6 +85,13 @@ def resources_of(apps: tuple[web.Application, ...]) -> Mapping[Any, Any]:
     if len(apps) == 1:
         return MappingProxyType(apps[0])
     return MappingProxyType(ChainMap(*reversed(apps)))
+
+
+def wants_upgrade(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether the client asks to leave HTTP, for a WebSocket say."""
+    if hdrs.UPGRADE not in headers:
+        return False
+    return any(token.strip() == "upgrade" for token in headers.get(hdrs.CONNECTION, "").lower().split(","))
 
 
 def route_of(route: web.AbstractRoute) -> str:
