@@ -97,11 +97,11 @@ class Path:
 
     def normal(self) -> str:
         """The canonical text: ``$.a['x']`` and ``$["a"].x`` both read ``$.a.x``. ``parse`` reads it back."""
-        return _text(self.root, self.steps)
+        return steps_text(self.root, self.steps)
 
     def starred(self) -> str:
         """The canonical text with every index shown as ``[*]``."""
-        return _text(self.root, tuple(STAR if isinstance(step, int) else step for step in self.steps))
+        return steps_text(self.root, tuple(STAR if isinstance(step, int) else step for step in self.steps))
 
     def matches(self, concrete: Concrete) -> bool:
         """True where the concrete path is one that this pattern names, whole."""
@@ -166,13 +166,13 @@ ROOT: Final = Path()
 
 def concrete_text(path: Concrete) -> str:
     """A concrete path as text: ``$.items[0]["first name"]``, ``status``, ``headers.location``."""
-    return _text(*_split(path))
+    return steps_text(*_split(path))
 
 
 def starred_text(path: Concrete) -> str:
     """A concrete path as text with ``[*]`` for every index, as it is counted and stored."""
     root, steps = _split(path)
-    return _text(root, tuple(STAR if isinstance(step, int) else step for step in steps))
+    return steps_text(root, tuple(STAR if isinstance(step, int) else step for step in steps))
 
 
 def _is_outside(path: Concrete) -> bool:
@@ -244,10 +244,10 @@ def _in_the_way(path: Path, value: Any, steps: tuple[Step, ...], at: int) -> str
     what = "nothing" if value is MISSING else names.get(type(value), "a number")
     if isinstance(value, list | tuple) and isinstance(steps[at], int):
         what = f"an array of {len(value)}"
-    where = _text(None, steps[:at])
+    where = steps_text(None, steps[:at])
     return (
         f'cannot lay a part at "{path}": at "{where}" stands {what}, which has no '
-        f"{_text(None, (steps[at],))[1:]}; choose a path= whose way leads through objects"
+        f"{steps_text(None, (steps[at],))[1:]}; choose a path= whose way leads through objects"
     )
 
 
@@ -261,7 +261,7 @@ _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
-def _text(root: Outside | None, steps: tuple[Step, ...]) -> str:
+def steps_text(root: Outside | None, steps: tuple[Step, ...]) -> str:
     pieces = ["$" if root is None else str(root)]
     for step in steps:
         if step is STAR:
