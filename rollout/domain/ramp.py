@@ -205,7 +205,7 @@ def parse_window(text: str) -> Window:
         start = (_DAYS.index(day.lower()) * 24 + int(hour)) * 60 + int(minute)
         end = (_DAYS.index(to_day.lower()) * 24 + int(to_hour)) * 60 + int(to_minute)
         return Window(start, end, weekly=True)
-    sides = re.split(r"\s+(?:-|–|to)\s+|\.\.", text.strip())
+    sides = re.split(r"\s+(?:-|–|to)\s+|\s*\.\.\s*", text.strip())
     if len(sides) != 2:
         raise wrong
     try:
