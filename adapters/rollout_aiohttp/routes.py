@@ -4,7 +4,8 @@ be so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from rollout.definition import Rollout
 from rollout.errors import Problem
+from rollout_aiohttp.internals import replace_handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,31 @@ def route_problems(app: web.Application, rollouts: Sequence[Rollout]) -> list[Pr
                 problems.append(Problem(where, what, "put the branches of both into one rollout"))
         claimed.append((rollout.control, rollout.name))
     return problems
+
+
+def install(routes: Iterable[Found], middleware: Any) -> list[web.Application]:
+    """Put a middleware innermost around routes; the applications that got it as their last middleware.
+
+    A joined application takes no more of them, and one of the application around it would stand outside of the joined
+    one's own: it could neither see what those store nor respect what they refuse. There the route's handler is replaced
+    by the middleware around it, which nothing can come between.
+    """
+    owners: dict[int, web.Application] = {}
+    for found in routes:
+        if found.joined:
+            replace_handler(found.route, _around(found.handler, middleware))
+        elif id(found.app) not in owners:
+            owners[id(found.app)] = found.app
+            found.app.middlewares.append(middleware)
+    return list(owners.values())
+
+
+def _around(handler: Any, middleware: Any) -> Any:
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        response: web.StreamResponse = await middleware(request, handler)
+        return response
+
+    return functools.update_wrapper(wrapped, handler)
 
 
 def innermost(app: web.Application, middleware: Any) -> str | None:

@@ -13,7 +13,7 @@ from rollout.engine.runtime import Runtime
 from rollout.errors import DeclarationError, Problem
 from rollout_aiohttp.host import AiohttpHost
 from rollout_aiohttp.middleware import make_middleware
-from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, route_problems
+from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, install, route_problems
 
 ENGINE: Final = web.AppKey("rollout_engine", Engine)
 
@@ -66,9 +66,7 @@ def setup(
     )
     runtimes: dict[Any, Runtime] = {}
     middleware = make_middleware(runtimes)
-    owners = list({id(route.app): route.app for routes in found.values() for route in routes}.values())
-    for owner in owners:
-        owner.middlewares.append(middleware)
+    owners = install([route for routes in found.values() for route in routes], middleware)
 
     async def rollouts_running(_: web.Application) -> AsyncIterator[None]:
         _verify_order(app, owners, middleware, rollouts_running)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
 from rollout import definition
-from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, route_problems
+from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, install, route_problems
 
 
 async def profile(request: web.Request) -> web.Response:
@@ -93,6 +94,43 @@ def test_control_is_found_in_sub_applications_at_any_depth() -> None:
     assert all(one.joined for one in find_routes(outer, profile))
     outer.router.add_get("/", other)
     assert not find_routes(outer, other)[0].joined
+
+
+async def test_the_middleware_is_innermost_in_joined_applications_too(aiohttp_client: AiohttpClient) -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Any:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+            order.append(name)
+            if name == "ours":
+                order.append("control" if handler in (profile, ShopView) else "other")
+            made: web.StreamResponse = await handler(request)
+            return made
+
+        return middleware
+
+    ours = noting("ours")
+    outer, inner = web.Application(middlewares=[noting("outer")]), web.Application(middlewares=[noting("inner")])
+    inner.router.add_get("/p/{id}", profile)
+    inner.router.add_view("/v", ShopView)
+    inner.router.add_get("/other", other)
+    outer.router.add_get("/p", profile)
+    outer.add_subapp("/in", inner)
+    owners = install([*find_routes(outer, profile), *find_routes(outer, ShopView)], ours)
+    assert owners == [outer]
+    client = await aiohttp_client(outer)
+    seen = {}
+    for path in ("/p", "/in/p/1", "/in/v", "/in/other"):
+        order.clear()
+        assert (await client.get(path)).status == 200
+        seen[path] = [*order]
+    assert seen == {
+        "/p": ["outer", "ours", "control"],
+        "/in/p/1": ["outer", "ours", "other", "inner", "ours", "control"],
+        "/in/v": ["outer", "ours", "other", "inner", "ours", "control"],
+        "/in/other": ["outer", "ours", "other", "inner"],
+    }
 
 
 def rollout(name: str, control: Any) -> definition.Rollout:
