@@ -20,7 +20,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.fanout import BranchRun, FanOut
 from rollout.engine.joining import Unjoinable, join
-from rollout.engine.runs import FAILED, RAN, count_run
+from rollout.engine.runs import FAILED, RAN
 from rollout.engine.writing import write
 
 if TYPE_CHECKING:
@@ -183,9 +183,6 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         if not members:
             continue
         figures = second.pair(index)
-        for run in members:
-            if run.is_shadow:  # live runs are counted in arm B, when the user was served
-                count_run(figures, run)
         if any(run.outcome not in RAN for run in members):
             continue
         bad = result.candidate_error is not None and result.reason == "aggregate: error"

@@ -12,46 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, Final
+from typing import Any
 
 from rollout.context import RunContext, current_run
 from rollout.definition import Branch
 from rollout.domain.call import Call, Parts
-from rollout.domain.cost import Usage
-from rollout.domain.histogram import bucket_of
 from rollout.domain.outcomes import RunOutcome
+from rollout.engine.runs import OK
 from rollout.engine.timers import TimerLane, Timers
 from rollout.errors import BranchTimeout, Rejected
 
-OK: Final = RunOutcome.ok
-_MOST_ERROR_NAMES = 50
-
 
 class Station:
-    """One branch of a rollout in this process: its bulkhead, its timer lane, what its runs added up to. ``mode``:
-    live or shadow.
-    """
+    """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
 
-    __slots__ = (
-        "after",
-        "branch",
-        "errors",
-        "inflight",
-        "lane",
-        "latency",
-        "mode",
-        "name",
-        "orphans",
-        "outcomes",
-        "priced_runs",
-        "sla_missed",
-        "sla_s",
-        "spent",
-        "timeout_s",
-        "tokens_in",
-        "tokens_out",
-        "unpriced_runs",
-    )
+    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "sla_s", "timeout_s")
 
     def __init__(self, branch: Branch, mode: str, timeout_s: float, lane: TimerLane | None) -> None:
         """``lane``: of its hard timeout; None where the deadline of the call comes first anyway."""
@@ -64,42 +39,6 @@ class Station:
         self.lane = lane
         self.inflight = 0
         self.orphans = 0
-        self.outcomes: dict[str, int] = {}
-        self.errors: dict[str, int] = {}
-        self.latency: dict[int, int] = {}
-        self.sla_missed = 0
-        self.tokens_in = self.tokens_out = self.spent = 0
-        self.priced_runs = self.unpriced_runs = 0
-
-    def count(self, run: BranchRun) -> None:
-        """Add a settled run to the totals since the start."""
-        outcome = run.outcome
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        if outcome is OK:
-            took = run.finished - run.started
-            bucket = bucket_of(took)
-            self.latency[bucket] = self.latency.get(bucket, 0) + 1
-            if took > self.sla_s:
-                self.sla_missed += 1
-        if run.usage is not None:
-            self._spend(run.usage)
-
-    def error_name(self, error: BaseException) -> str:
-        """The class of an error as a label: at most 50 different ones a branch, ``other`` after that."""
-        name = type(error).__name__
-        if name not in self.errors and len(self.errors) >= _MOST_ERROR_NAMES:
-            name = "other"
-        self.errors[name] = self.errors.get(name, 0) + 1
-        return name
-
-    def _spend(self, usage: Usage) -> None:
-        self.tokens_in += usage.input_tokens
-        self.tokens_out += usage.output_tokens
-        if usage.cost is None:
-            self.unpriced_runs += 1
-        else:
-            self.priced_runs += 1
-            self.spent += usage.cost
 
 
 class BranchRun(RunContext):
@@ -178,7 +117,7 @@ class BranchRun(RunContext):
             self.station.lane.remove(self)
         if self.station.branch.meter is not None and outcome is OK:
             self._meter(part, fan)
-        self.station.count(self)
+        fan.count(self)
         fan.settled(self)
 
     def expire(self) -> None:
@@ -231,10 +170,12 @@ class FanOut:
         "_names",
         "_waiter",
         "_wanted",
+        "begun",
         "blocked",
         "call",
         "clock",
         "context",
+        "count",
         "deadline",
         "deadline_lane",
         "failed",
@@ -258,11 +199,13 @@ class FanOut:
         shadow: bool,
         deadline_lane: TimerLane,
         context: Context,
+        count: Callable[[BranchRun], None],
         hook_failed: Callable[[str, BaseException], None],
         blocked: Callable[[str, str], None] | None = None,
         earlier: Mapping[str, BranchRun] | None = None,
     ) -> None:
-        """``names``: what is to run. ``earlier``: runs of the same call that ended before, whose parts count."""
+        """``names``: what is to run. ``count`` is told of each run that ends. ``earlier``: runs of the same call that ended
+        before, whose parts count."""
         self.rollout = rollout
         self.stations = stations
         self.call = call
@@ -272,9 +215,11 @@ class FanOut:
         self.deadline = call.deadline
         self.deadline_lane = deadline_lane
         self.context = context
+        self.count = count
         self.hook_failed = hook_failed
         self.blocked = blocked
         self.runs: dict[str, BranchRun] = dict(earlier) if earlier else {}
+        self.begun = 0.0
         self.pending = 0
         self.failed: BranchRun | None = None
         self._names = names
@@ -284,7 +229,7 @@ class FanOut:
 
     def start(self) -> None:
         """Start every branch that waits for nothing."""
-        now = self.clock()
+        now = self.begun = self.clock()
         stations = self.stations
         waiting: list[str] | None = None
         for name in self._names:

@@ -20,18 +20,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from rollout.definition import Rollout
+from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.evidence import Block, Figures, Subject
-from rollout.domain.histogram import Histogram
 from rollout.domain.redaction import Redactor
 from rollout.domain.state import Snapshot
 from rollout.engine.declared import policy_of
-from rollout.engine.fanout import Station
 from rollout.engine.recorder import Recorder
 from rollout.engine.runtime import Runtime
 from rollout.engine.shadow import LagMeter
 from rollout.engine.timers import Timers
 from rollout.errors import DatabaseError, SchemaError
-from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot
+from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, TrialRecord
 
 log = logging.getLogger("rollout")
 
@@ -77,6 +76,7 @@ class Engine:
         heard: Sequence[Callable[[Snapshot], None]] = (),
         routes: Mapping[str, tuple[str, ...]] | None = None,
         dice: Callable[[], float] = random.random,
+        codec: Codec = STANDARD,
         options: Options = Options(),
     ) -> None:
         """``open_backend`` is given the process's name; ``heard`` are told of every snapshot; ``routes``: patterns
@@ -98,6 +98,7 @@ class Engine:
         self._heard = heard
         self._routes = routes or {}
         self._dice = dice
+        self._codec = codec
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self._timers: Timers | None = None
@@ -147,6 +148,7 @@ class Engine:
             seal=self._seal,
             wrote=self._wrote,
             dropped=self._dropped,
+            expand=self._expand,
         )
         self._timers = Timers(loop)
         self._lag = LagMeter(loop)
@@ -160,6 +162,7 @@ class Engine:
                 loop=loop,
                 dice=self._dice,
                 process=self.process,
+                codec=self._codec,
                 redactor=Redactor(secret, rollout.store.clear, redact=rollout.store.redact),
             )
             for rollout in self.rollouts
@@ -222,6 +225,9 @@ class Engine:
             subjects += keys
         return blocks, subjects
 
+    def _expand(self, row: tuple[Any, ...]) -> TrialRecord:
+        return self.runtimes[row[0]].expand(row)
+
     def _wrote(self, rollout: str, trials: int) -> None:
         self._count(rollout, "stored", trials)
 
@@ -283,12 +289,13 @@ class Engine:
 
     def _measure(self, shot: MetricsSnapshot, name: str, runtime: Runtime) -> None:
         shot.rollouts[name] = runtime.figures()
+        runs = runtime.tally.runs_so_far()
         for stations in (runtime.live_stations, runtime.shadow_stations):
             for station in stations.values():
-                shot.branches[(name, station.name, station.mode)] = _figures(station)
+                shot.branches[(name, station.name, station.mode)] = runs.get((station.name, station.mode), Figures())
                 inflight = shot.inflight.get((name, station.name), 0)
                 shot.inflight[(name, station.name)] = inflight + station.inflight
-        for (branch, outcome), count in runtime.comparisons.items():
+        for (branch, outcome), count in runtime.all_comparisons().items():
             shot.comparisons[(name, branch, outcome)] = count
         for method, count in runtime.side_effects.items():
             shot.side_effects_blocked[(name, method)] = count
@@ -296,20 +303,6 @@ class Engine:
         shot.queue_capacity[f"shadow:{name}"] = runtime.lane.limits.queue
         if runtime.view is not None:
             shot.gates[name] = tuple(gate.name for gate in runtime.view.policy.gates)
-
-
-def _figures(station: Station) -> Figures:
-    counts = {f"outcome:{outcome}": count for outcome, count in station.outcomes.items()}
-    counts |= {f"error:{name}": count for name, count in station.errors.items()}
-    counts |= {
-        "runs": sum(station.outcomes.values()),
-        "sla_missed": station.sla_missed,
-        "tokens_in": station.tokens_in,
-        "tokens_out": station.tokens_out,
-        "cost_nano": station.spent,
-        "unpriced": station.unpriced_runs,
-    }
-    return Figures(counts, {"run": Histogram(station.latency)})
 
 
 def installed_version() -> str:

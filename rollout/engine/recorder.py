@@ -31,6 +31,10 @@ MAX_PATHS: Final = 500
 OTHER_PATHS: Final = "(other)"
 
 
+#: A record, or the flat row of one, its rollout first, that is expanded when it is written.
+Waiting = TrialRecord | tuple[Any, ...]
+
+
 class TrialQueue:
     """Trials that wait to be written: at most ``most`` of them and ``max_bytes`` together; when full, the oldest
     goes.
@@ -43,12 +47,12 @@ class TrialQueue:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.dropped = 0
-        self._waiting: deque[tuple[TrialRecord, int]] = deque()
+        self._waiting: deque[tuple[Waiting, int]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, record: TrialRecord, size: int) -> int:
+    def add(self, record: Waiting, size: int) -> int:
         """Add a record of about ``size`` bytes; how many older ones went for it."""
         self._waiting.append((record, size))
         self.bytes += size
@@ -59,9 +63,9 @@ class TrialQueue:
         self.dropped += went
         return went
 
-    def take(self, most: int, max_bytes: int) -> list[TrialRecord]:
+    def take(self, most: int, max_bytes: int) -> list[Waiting]:
         """The oldest records: at most ``most``, and ``max_bytes`` together (one at least)."""
-        taken: list[TrialRecord] = []
+        taken: list[Waiting] = []
         size = 0
         while self._waiting and len(taken) < most and (not taken or size + self._waiting[0][1] <= max_bytes):
             record, own = self._waiting.popleft()
@@ -87,6 +91,7 @@ class Recorder:
         seal: Callable[[], tuple[Sequence[Block], Sequence[Subject]]] | None = None,
         wrote: Callable[[str, int], None] | None = None,
         dropped: Callable[[str, str, int], None] | None = None,
+        expand: Callable[[tuple[Any, ...]], TrialRecord] | None = None,
     ) -> None:
         self.trials = TrialQueue(most, max_bytes)
         self.blocks: deque[Block] = deque()
@@ -102,6 +107,7 @@ class Recorder:
         self._seal = seal
         self._wrote = wrote
         self._dropped = dropped
+        self._expand = expand
         self._mismatches: dict[tuple[str, str, str, str], MismatchCount] = {}
         self._paths: dict[str, int] = {}
         self._batch: Batch | None = None
@@ -111,11 +117,11 @@ class Recorder:
 
     # ---- what the request path calls
 
-    def record(self, record: TrialRecord, size: int) -> None:
+    def record(self, record: Waiting, size: int) -> None:
         """Queue a trial of about ``size`` bytes."""
         went = self.trials.add(record, size)
         if went and self._dropped is not None:
-            self._dropped(record.rollout, "queue_full", went)
+            self._dropped(record[0] if isinstance(record, tuple) else record.rollout, "queue_full", went)
         if len(self.trials) >= BATCH_TRIALS:
             self._wake.set()
 
@@ -194,7 +200,7 @@ class Recorder:
             self._batch = Batch(
                 f"{self._run_id}-{next(self._numbers)}",
                 self._process,
-                self.trials.take(BATCH_TRIALS, BATCH_BYTES),
+                [self._record(waiting) for waiting in self.trials.take(BATCH_TRIALS, BATCH_BYTES)],
                 _take(self.blocks, BATCH_BLOCKS),
                 _take(self.subjects, BATCH_SUBJECTS),
                 list(self._mismatches.values()),
@@ -202,6 +208,12 @@ class Recorder:
             self._mismatches = {}
             self._paths = {}
         return self._batch
+
+    def _record(self, waiting: Waiting) -> TrialRecord:
+        if isinstance(waiting, TrialRecord):
+            return waiting
+        assert self._expand is not None
+        return self._expand(waiting)
 
     def _done(self, batch: Batch) -> None:
         self._batch = None

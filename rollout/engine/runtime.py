@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from rollout.definition import SAFE_METHODS, Rollout
 from rollout.domain.call import NOTHING, Call, Reply
+from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.comparison import Comparator
 from rollout.domain.evidence import Figures
 from rollout.domain.histogram import Histogram
@@ -21,14 +22,17 @@ from rollout.domain.paths import Path
 from rollout.domain.redaction import Redactor
 from rollout.domain.routing import Assignment
 from rollout.domain.state import BranchState, Policy
-from rollout.engine.counting import Cell, Fault, Scored, Second, SeenKeys, Tally
+from rollout.engine.cells import Cell, Fault, Scored
+from rollout.engine.clean import expanded
+from rollout.engine.counting import SeenKeys, Tally
 from rollout.engine.fanout import FanOut, stations_of
 from rollout.engine.recorder import Recorder
+from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
 from rollout.engine.timers import Timers
 from rollout.engine.trial import Trial
 from rollout.engine.view import View
-from rollout.ports import FlagAnswer, FlagSource, Host
+from rollout.ports import FlagAnswer, FlagSource, Host, TrialRecord
 
 log = logging.getLogger("rollout")
 
@@ -52,6 +56,7 @@ class Runtime:
         dice: Callable[[], float],
         process: str,
         redactor: Redactor,
+        codec: Codec = STANDARD,
     ) -> None:
         self.definition = definition
         self.name = definition.name
@@ -70,6 +75,8 @@ class Runtime:
         self.view: View | None = None
         self.tally = Tally(self.name, process, definition.settle_s, loop.time)
         self.lane = ShadowLane(loop, definition.shadow)
+        self.codec = codec
+        self.matched = 0  # clean trials; the other comparisons are in `comparisons`
         self.part_paths = {b.name: Path.parse(b.part) for b in definition.branches if b.part is not None}
         self.comparator = Comparator(
             definition.compare, {b.name: b.part for b in definition.branches if b.part is not None}
@@ -83,19 +90,26 @@ class Runtime:
         self.side_effects: dict[str, int] = {}
         self.faults: dict[str, int] = {}
         self.candidate_latency = Histogram()
+        overlaid = definition.aggregate is None and not self.replaces
+        self.overlaid = overlaid and len(self.part_paths) == len(definition.branches)
+        #: The place of each part: its name where it is a field of control's JSON, else its path.
+        self.places = tuple((name, _field(path), path) for name, path in self.part_paths.items())
+        self.stores_all = True
+        self.ids = itertools.count(1)
+        self._id_base = os.urandom(5).hex()
+        self._branches = tuple(self.part_paths)
         self._required = frozenset(b.name for b in definition.branches if b.required)
         self._control_latency = Histogram()
         self._control_p95: tuple[float, float] = (0.0, 0.0)  # looked at, value
         self._key = definition.key
         self._seen: dict[tuple[str, int], SeenKeys] = {}
-        self._ids = itertools.count(1)
-        self._id_base = os.urandom(5).hex()
 
     # ---- what was decided
 
     def decide(self, policy: Policy, states: Mapping[str, BranchState]) -> None:
         """Work from these states from the next call on."""
         self.view = View(policy, states, self.tally)
+        self.stores_all = policy.store_sample >= 1.0
         self.latency_s = min(policy.latency_s, self.definition.budget.latency_s)
         self._seen = {
             (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
@@ -404,7 +418,22 @@ class Runtime:
 
     def trial_id(self, at: float) -> str:
         """32 hex digits that rise with time, unique over processes."""
-        return f"{int(at * 1000):012x}{self._id_base}{next(self._ids):010x}"
+        return self._id(at, next(self.ids))
+
+    def _id(self, at: float, number: int) -> str:
+        return f"{int(at * 1000):012x}{self._id_base}{number:010x}"
+
+    def expand(self, row: tuple[Any, ...]) -> TrialRecord:
+        """The record of a clean trial that waits to be written."""
+        at = self.epoch(row[1])
+        return expanded(row, self._id(at, row[2]), at, self._branches)
+
+    def all_comparisons(self) -> dict[tuple[str, str], int]:
+        """(branch, outcome) → trials; branch ``""`` is the whole reply."""
+        found = dict(self.comparisons)
+        for branch in ("", *(branch.name for branch in self.definition.branches)):
+            found[(branch, "matched")] = found.get((branch, "matched"), 0) + self.matched
+        return found
 
     # ---- our failures
 
@@ -432,3 +461,8 @@ class Runtime:
 
     def stations(self) -> Sequence[Any]:
         return [*self.live_stations.values(), *self.shadow_stations.values()]
+
+
+def _field(path: Path) -> str | None:
+    """The field's name of a path such as ``$.orders``; None for any other path."""
+    return path.steps[0] if len(path.steps) == 1 and isinstance(path.steps[0], str) else None

@@ -19,11 +19,12 @@ from rollout.context import RunContext, current_run
 from rollout.domain.call import Call, Reply
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.routing import Assignment
+from rollout.engine.cells import Cell, Fault, Scored
+from rollout.engine.clean import conclude_clean
 from rollout.engine.conclusion import conclude
-from rollout.engine.counting import Cell, Fault, Scored, Second
 from rollout.engine.fanout import BranchRun, FanOut
 from rollout.engine.joining import Unjoinable, join
-from rollout.engine.runs import count_run
+from rollout.engine.second import Second
 
 if TYPE_CHECKING:
     from rollout.engine.runtime import Runtime
@@ -287,7 +288,6 @@ class Trial:
     def _served(self, candidate: Reply) -> None:
         """The user gets the candidate."""
         assert self.cell is not None
-        self._count_runs()
         now = self.runtime.time()
         self.candidate = candidate
         self.candidate_s = now - self.started
@@ -302,7 +302,6 @@ class Trial:
 
     def _fall_back(self, response: Any, reason: str, blamed: frozenset[int]) -> Any:
         """The user gets control's reply although branches were live."""
-        self._count_runs()
         self._count(Fault(blamed, reason, self.runtime.time() - self.started))
         if self.reply is not None:
             self._submit()
@@ -317,17 +316,6 @@ class Trial:
             cell.fault(fault)
         else:
             cell.finish(self.runtime.time() - self.started)
-
-    def _count_runs(self) -> None:
-        """Add the live runs to arm B of their units."""
-        second, fan = self.second, self.fan
-        assert second is not None
-        assert fan is not None
-        if second.sealed:
-            return
-        for name, run in fan.runs.items():
-            if run.outcome is not None:
-                count_run(second.live_runs(self.view.unit_of[name]), run)
 
     def _control_fault(self) -> Fault | None:
         """Control failed: it raised something of its own, or answered 5xx."""
@@ -363,8 +351,9 @@ class Trial:
 
     def _fan_out(self, *, shadow: bool) -> FanOut:
         runtime = self.runtime
-        assignment = self.assignment
+        assignment, second = self.assignment, self.second
         assert assignment is not None
+        assert second is not None
         if self.context is None:
             self.context = copy_context()
         now = runtime.time() if shadow else self.started
@@ -378,6 +367,7 @@ class Trial:
             shadow=shadow,
             deadline_lane=runtime.deadlines,
             context=self.context,
+            count=second.count_run,
             hook_failed=runtime.hook_failed,
             blocked=runtime.blocked if shadow else None,
             earlier=earlier,
@@ -400,7 +390,7 @@ class Trial:
                 raise
             if self.mode == "reverse":
                 await self._reverse()
-            if not self.done:
+            if not self.done and not (self.mode == "shadow" and runtime.overlaid and not self.noise and conclude_clean(self, fan)):
                 await conclude(self)
         except asyncio.CancelledError:
             raise

@@ -14,7 +14,8 @@ from rollout.domain.bucketing import bucket
 from rollout.domain.flags import ceiling
 from rollout.domain.routing import BUCKETS, Assignment, Ceiling, UnitPlan, assign, plan_units
 from rollout.domain.state import BranchState, Policy
-from rollout.engine.counting import Second, Tally
+from rollout.engine.counting import Tally
+from rollout.engine.second import Second
 from rollout.ports import FlagAnswer
 
 MAX_KEYS: Final = 50_000

@@ -1,0 +1,106 @@
+"""The common end of a trial: every branch ran in shadow, every part is what control has in its place.
+
+Nothing but this function is between such a trial and its record, because it is what nearly all trials come to: it counts the
+pair once for all units, and queues a flat tuple of numbers (which the garbage collector leaves alone) that becomes a
+record when it is written. Whatever is not clean returns False, having changed nothing, and goes the long way of
+``conclusion``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rollout.domain.comparison import Outcome
+from rollout.domain.outcomes import RunOutcome
+from rollout.ports import RunRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from rollout.engine.fanout import FanOut
+    from rollout.engine.trial import Trial
+
+_OK: Final = RunOutcome.ok
+_MATCHED: Final = Outcome.matched
+_NOTHING: Final = object()
+SIZE: Final = 1_000  # bytes, roughly, of a clean record with its rows
+
+
+def conclude_clean(trial: Trial, fan: FanOut) -> bool:
+    """Compare, count and record a trial if it is clean; whether it was."""
+    runtime, control, second = trial.runtime, trial.reply, trial.second
+    runs = fan.runs
+    control_s = trial.control_s
+    if len(runs) != len(runtime.places) or control is None or not 200 <= control.status < 300 or control_s is None:
+        return False
+    same = runtime.codec.same
+    try:
+        value = runtime.codec.loads(control.body)
+        for name, step, path in runtime.places:
+            run = runs[name]
+            if run.outcome is not _OK or run.usage is not None:
+                return False
+            mine = path.get(value, _NOTHING) if step is None else value.get(step, _NOTHING)
+            if not same(mine, run.part):
+                return False
+    except (ValueError, KeyError, AttributeError):  # no JSON, or no object: the long way says so
+        return False
+    if second is None or second.sealed:
+        return False
+    clean = second.clean
+    bucket = clean.add(control_s)
+    slowest = control_s
+    begun = fan.begun
+    took: list[float] = []
+    unit_of = trial.view.unit_of
+    for run in runs.values():
+        took.append(run.finished - run.started)
+        waited = run.finished - begun
+        if waited > control_s:
+            clean.was_slower(unit_of[run.branch], waited, bucket)
+            slowest = max(slowest, waited)
+    runtime.matched += 1
+    counts = second.funnel.counts
+    counts["finished"] = counts.get("finished", 0) + 1
+    counts["compared"] = counts.get("compared", 0) + 1
+    if runtime.stores_all or runtime.dice() < trial.view.policy.store_sample:
+        counts["queued"] = counts.get("queued", 0) + 1
+        call = trial.call
+        key = call.key
+        runtime.recorder.record(
+            (
+                runtime.name,
+                trial.started,
+                next(runtime.ids),
+                trial.view.policy.version,
+                call.route,
+                call.method,
+                "" if key is None else runtime.redactor.key(key),
+                control.status,
+                control_s,
+                slowest,
+                *took,
+            ),
+            SIZE,
+        )
+    return True
+
+
+def expanded(row: tuple[Any, ...], trial_id: str, at: float, branches: tuple[str, ...]) -> TrialRecord:
+    """The record of a clean trial's row. ``branches``: their names, in the order of the row's times."""
+    rollout, _, _, version, route, method, key_hash, status, control_s, candidate_s, *took = row
+    runs = [RunRecord(name, "shadow", "ok", seconds, 1, 0, 0, 0) for name, seconds in zip(branches, took, strict=True)]
+    return TrialRecord(
+        trial_id,
+        rollout,
+        at,
+        "shadow",
+        "matched",
+        version,
+        route,
+        method,
+        key_hash,
+        status,
+        control_s,
+        status,
+        candidate_s,
+        runs=runs,
+    )

@@ -1,0 +1,174 @@
+"""One decision, from what was counted to what everybody does from now on.
+
+A tick: take or renew the lease, load what is in force, and for each unit of each rollout fold the closed blocks, let
+the gates judge, and carry the verdict out. One process leads; the lease's epoch in every write refuses one that only
+thinks it does. Between two ticks nothing is remembered that is not in the database, so a restart goes on where it
+stopped. A database that cannot be used holds every ramp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from rollout.domain.changes import entered
+from rollout.domain.lifecycle import Event, Move
+from rollout.domain.state import Change, Decision, Lease, Mode, Snapshot, Trigger
+from rollout.domain.verdict import Verdict
+from rollout.engine.desk import Desk
+from rollout.engine.judging import MARGIN_S
+from rollout.errors import DatabaseError, Fenced
+from rollout.ports import Clock, GateCheckpoint, Ledger, Notifier, StateStore
+
+LEASE: Final = "controller"
+
+_LEASE_S: Final = 10.0
+_HOUSEKEEPING_S: Final = 60.0
+
+log = logging.getLogger("rollout.controller")
+
+
+class Controller:
+    """See the module. ``await tick()`` is one decision on everything; ``await run()`` ticks until ``stop()``.
+
+    ``leader``: whether it led at the last tick. ``last_success_at``: wall time (epoch seconds) of the last tick that
+    it led to its end. ``transitions``: (rollout, branch, to, trigger) → count, ``rollbacks``: (rollout, branch,
+    cause) → count, of this process's decisions. ``verdicts``: (rollout, unit) → verdict of the last tick that it
+    led. ``failures``: ticks that the database, or an error of ours, broke off; ``fenced``: writes that were refused
+    because another leads.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        ledger: Ledger,
+        clock: Clock,
+        holder: str,
+        *,
+        notifier: Notifier | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tick_s: float = 1.0,
+        margin_s: float = MARGIN_S,
+    ) -> None:
+        """``holder``: a name of this process's own. ``tick_s``: seconds between ticks. ``margin_s``: seconds that
+        blocks have to be written after their settle time. ``clock`` is for durations and the time of the last
+        success; what is decided follows the database's clock."""
+        self.holder = holder
+        self.leader = False
+        self.last_success_at: float | None = None
+        self.transitions: Counter[tuple[str, str, str, str]] = Counter()
+        self.rollbacks: Counter[tuple[str, str, str]] = Counter()
+        self.verdicts: dict[tuple[str, str], Verdict] = {}
+        self.failures = 0
+        self.fenced = 0
+        self._state = state
+        self._ledger = ledger
+        self._clock = clock
+        self._notifier = notifier
+        self._sleep = sleep
+        self._tick_s = tick_s
+        self._margin_s = margin_s
+        self._lease: Lease | None = None
+        self._kept_house_at = clock.monotonic()
+        self._stopping = False
+        self._failing = False
+        self._ticking = asyncio.Lock()
+
+    async def tick(self) -> None:
+        """One decision on every unit. Raises ``DatabaseError``; then nothing more is decided until the next tick."""
+        async with self._ticking:
+            self._lease = None if self._stopping else await self._state.lease(LEASE, self.holder, _LEASE_S)
+            self.leader = self._lease is not None
+            if self._lease is None:
+                return
+            try:
+                await self._lead(self._lease)
+                self.last_success_at = self._clock.wall()
+            except Fenced as refused:
+                self.leader = False
+                self.fenced += 1
+                log.warning("%s", refused, extra={"event": "fenced"})
+
+    async def _lead(self, lease: Lease) -> None:
+        snapshot = await self._state.load()
+        folded: list[GateCheckpoint] = []
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        for rollout, policy in snapshot.policies.items():
+            desk = Desk(self._state, self._ledger, policy, snapshot, lease, self._margin_s, self._note)
+            for unit in policy.units():
+                try:
+                    folded += await desk.decide(unit)
+                except (DatabaseError, Fenced):
+                    raise
+                except Exception:  # one unit that cannot be judged holds; the others go on
+                    self.failures += 1
+                    log.exception("%s/%s holds: it could not be judged", rollout, unit, extra={"event": "judge_failed"})
+            verdicts |= {(rollout, unit): verdict for unit, verdict in desk.verdicts.items()}
+        self.verdicts = verdicts
+        if folded:
+            await self._state.save_checkpoints(folded, lease)
+        await self._keep_house(snapshot)
+
+    async def _keep_house(self, snapshot: Snapshot) -> None:
+        """Once a minute: roll blocks up, drop what expired."""
+        now = self._clock.monotonic()
+        if now - self._kept_house_at >= _HOUSEKEEPING_S:
+            self._kept_house_at = now
+            await self._ledger.maintain(snapshot.policies)
+
+    async def run(self) -> None:
+        """Tick until stopped; nothing but a cancellation ends it."""
+        while not self._stopping:
+            began = self._clock.monotonic()
+            await self._survive_tick()
+            await self._sleep(max(self._tick_s / 20, self._tick_s - (self._clock.monotonic() - began)))
+
+    async def stop(self) -> None:
+        """Tick no more and hand the lease back, so that another need not wait for it to run out."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(2.0), self._ticking:
+                self.leader = False
+                if self._lease is not None:
+                    await self._state.release(self._lease)
+        except (DatabaseError, TimeoutError) as error:
+            log.debug("the lease runs out by itself: %s", error)
+
+    async def _survive_tick(self) -> None:
+        try:
+            await self.tick()
+        except Exception as error:
+            self.failures += 1
+            self.leader = False
+            if not self._failing:  # once, not every second of an outage
+                exc_info = None if isinstance(error, DatabaseError) else error
+                words = "every ramp holds, the controller cannot decide: %s"
+                log.error(words, error, exc_info=exc_info, extra={"event": "tick_failed"})
+            self._failing = True
+        else:
+            if self._failing:
+                log.info("the controller decides again", extra={"event": "tick_recovered"})
+            self._failing = False
+
+    async def _note(self, decided: Change) -> None:
+        """Count and tell of a transition that was written."""
+        for before, after in zip(decided.before, decided.after, strict=True):
+            to = entered(Move(before, after))
+            self.transitions[after.rollout, after.branch, to, Trigger.controller.value] += 1
+            if after.mode is Mode.rolled_back and before.mode is not Mode.rolled_back:
+                self.rollbacks[after.rollout, after.branch, after.cause] += 1
+        await self._tell(decided.decision)
+
+    async def _tell(self, decision: Decision) -> None:
+        moved = ", ".join(f"{move['branch']} {move['from']} → {move['to']}" for move in decision.moves)
+        level = logging.WARNING if decision.action == Event.rollback else logging.INFO
+        words = "%s %s: %s (%s)"
+        log.log(level, words, decision.rollout, decision.action, moved, decision.reason, extra={"event": "transition"})
+        if self._notifier is not None:
+            try:
+                await self._notifier.tell(decision)
+            except Exception:
+                log.exception("the notifier failed", extra={"event": "notifier_failed"})

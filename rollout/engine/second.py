@@ -1,0 +1,187 @@
+"""Everything that was counted of the calls which started in one second, and what it comes to by unit and arm when it is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject
+from rollout.domain.histogram import Histogram, bucket_of
+from rollout.domain.routing import Assignment, UnitPlan
+from rollout.engine.cells import Cell
+from rollout.engine.fanout import BranchRun
+from rollout.engine.runs import RunCell
+
+Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its runs
+
+
+class CleanPairs:
+    """Pairs in which every branch ran and matched, and nobody failed: the common case, counted once for all units.
+
+    ``control``: control's latencies, by bucket. The candidate's are the same, as the overlay waits for control, except where a unit was
+    slower: ``slower[unit]`` holds its own bucket, and control's with a minus.
+    """
+
+    __slots__ = ("control", "count", "slower")
+
+    def __init__(self, units: int) -> None:
+        self.count = 0
+        self.control: dict[int, int] = {}
+        self.slower: list[dict[int, int] | None] = [None] * units
+
+    def add(self, control_s: float) -> int:
+        """One more pair; the bucket of control's latency."""
+        self.count += 1
+        bucket = bucket_of(control_s)
+        self.control[bucket] = self.control.get(bucket, 0) + 1
+        return bucket
+
+    def was_slower(self, unit: int, candidate_s: float, control_bucket: int) -> None:
+        """A unit took longer than control in a pair that was added."""
+        moved = self.slower[unit]
+        if moved is None:
+            moved = self.slower[unit] = {}
+        bucket = bucket_of(candidate_s)
+        moved[bucket] = moved.get(bucket, 0) + 1
+        moved[control_bucket] = moved.get(control_bucket, 0) - 1
+
+    def figures(self, unit: int) -> Figures:
+        candidate = Histogram(self.control)
+        candidate.merge(self.slower[unit] or {})
+        kept = Histogram({bucket: count for bucket, count in candidate.items() if count})
+        return Figures(
+            {"pairs": self.count, "matched": self.count}, {"control": Histogram(self.control), "candidate": kept}
+        )
+
+
+class Second:
+    """Everything counted of the calls that started in one second under one plan."""
+
+    __slots__ = (
+        "cells",
+        "clean",
+        "funnel",
+        "live_runs",
+        "number",
+        "pairs",
+        "plans",
+        "rollout",
+        "sealed",
+        "shadow_runs",
+        "subjects",
+        "version",
+    )
+
+    def __init__(self, rollout: str, number: int, plans: Sequence[UnitPlan], version: int) -> None:
+        self.rollout = rollout
+        self.number = number
+        self.plans = plans
+        self.version = version
+        self.cells: dict[Assignment, Cell] = {}
+        self.funnel = Figures()
+        self.pairs: list[Figures | None] = [None] * len(plans)
+        self.clean = CleanPairs(len(plans))
+        self.live_runs: dict[str, RunCell] = {}
+        self.shadow_runs: dict[str, RunCell] = {}
+        self.subjects: list[Subject] = []
+        self.sealed = False
+
+    def cell(self, assignment: Assignment) -> Cell:
+        found = self.cells.get(assignment)
+        if found is None:
+            found = self.cells[assignment] = Cell()
+        return found
+
+    def pair(self, unit: int) -> Figures:
+        """The figures of pairs (arm P) of a unit, by its index."""
+        found = self.pairs[unit]
+        if found is None:
+            found = self.pairs[unit] = Figures()
+        return found
+
+    def count_run(self, run: BranchRun) -> None:
+        """A run of a branch has ended."""
+        if self.sealed:
+            return
+        cells = self.shadow_runs if run.is_shadow else self.live_runs
+        cell = cells.get(run.branch)
+        if cell is None:
+            cell = cells[run.branch] = RunCell()
+        cell.count(run)
+
+    def runs(self) -> Runs:
+        """The figures of the runs, by branch and mode."""
+        both = (("live", self.live_runs), ("shadow", self.shadow_runs))
+        return {(name, mode): cell.figures() for mode, cells in both for name, cell in cells.items()}
+
+    def seal(self, process: str) -> tuple[list[Block], Figures, Runs]:
+        """The blocks by unit and arm; what the second adds to the process's totals of the rollout, and of its branches."""
+        self.sealed = True
+        by_arm: dict[tuple[int, Arm], Figures] = {}
+        whole = self.funnel
+        for assignment, cell in self.cells.items():
+            cell.sealed = True
+            self.whole(cell, whole)
+            for index, name in enumerate(assignment.arms):
+                if name:
+                    _arm(cell, index, by_arm.setdefault((index, "A" if name == "A" else "B"), Figures()))
+        runs = self.runs()
+        unit_of = {name: index for index, plan in enumerate(self.plans) for name in plan.branches}
+        for (name, mode), figures in runs.items():
+            arm: Arm = "B" if mode == "live" else "P"
+            by_arm.setdefault((unit_of[name], arm), Figures()).merge(figures)
+        for index, pairs in enumerate(self.pairs):
+            if pairs is not None:
+                by_arm.setdefault((index, "P"), Figures()).merge(pairs)
+            if self.clean.count:
+                by_arm.setdefault((index, "P"), Figures()).merge(self.clean.figures(index))
+        blocks = [
+            Block(self._key(self.plans[index].name, arm, self.plans[index].entry, process), figures)
+            for (index, arm), figures in by_arm.items()
+        ]
+        if whole:
+            blocks.append(Block(self._key("", "*", 0, process), whole))
+        return blocks, whole, runs
+
+    def _key(self, unit: str, arm: Arm, entry: int, process: str) -> BlockKey:
+        return BlockKey(self.rollout, unit, arm, self.version, entry, self.number, 1, process)
+
+    @staticmethod
+    def whole(cell: Cell, whole: Figures) -> None:
+        """Add a cell to the funnel of all calls."""
+        unknown = cell.started - cell.finished
+        faults = cell.faults or ()
+        fallbacks = [fault for fault in faults if fault.fallback]
+        whole.add("calls", cell.started)
+        whole.add("served:candidate", cell.served)
+        whole.add("served:fallback", len(fallbacks))
+        whole.add("served:control", cell.finished - cell.served - len(fallbacks))
+        whole.add("bad", unknown + sum(fault.units is None for fault in faults))
+        for fault in fallbacks:
+            whole.add(f"fallback:{fault.fallback}")
+        histogram = whole.histogram("latency")
+        histogram.merge(cell.latency)
+        for fault in faults:
+            if fault.latency_s is not None:
+                histogram.add(fault.latency_s)
+
+
+def _arm(cell: Cell, unit: int, figures: Figures) -> None:
+    """Add a cell to the arm of one unit."""
+    figures.add("calls", cell.started)
+    figures.add("bad", cell.started - cell.finished)
+    figures.histogram("latency").merge(cell.latency)
+    for fault in cell.faults or ():
+        if fault.units is None or unit in fault.units or fault.latency_s is None:
+            figures.add("bad")
+            if fault.fallback:
+                figures.add("fallbacks")
+        else:
+            figures.observe("latency", fault.latency_s)
+
+
+def as_known(cell: Cell) -> Cell:
+    """The cell as far as it is known now: calls under way are not bad yet."""
+    copy = Cell()
+    copy.started = copy.finished = cell.finished
+    copy.served, copy.latency, copy.faults = cell.served, cell.latency, cell.faults
+    return copy
