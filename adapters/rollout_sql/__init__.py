@@ -1,1 +1,14 @@
-"""The ledger and the state store over SQLAlchemy: SQLite and PostgreSQL."""
+"""The ledger and the state store over SQLAlchemy: SQLite and PostgreSQL.
+
+    backend = await open_backend("sqlite:///rollout.db")
+    snapshot = await backend.state.load()
+    await backend.close()
+
+``schema`` holds what ``rollout db`` does: ``upgrade``, ``current``, ``check`` and ``sql``.
+"""
+
+from rollout_sql import schema
+from rollout_sql.backend import open_backend
+from rollout_sql.urls import masked
+
+__all__ = ["masked", "open_backend", "schema"]

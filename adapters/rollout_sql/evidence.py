@@ -1,0 +1,111 @@
+"""What gates and reports read: figures added up. The cost goes with the number of blocks, never with that of calls.
+
+Rows are fetched first and added up after the transaction has ended, a few at a time, so that neither the database nor
+the event loop waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from math import ceil
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Text, func, select
+from sqlalchemy import cast as as_type
+from sqlalchemy.types import BigInteger
+
+from rollout.domain.evidence import Figures, UnitBlock
+from rollout.ports import Totals
+from rollout_sql.database import Database
+from rollout_sql.tables import blocks, subjects
+
+_AT_ONCE: Final = 25  # rows between two breaths of the event loop: about 1 ms
+_figures = as_type(blocks.c.figures, Text)  # else the driver parses all of them at once
+
+
+async def closed_blocks(
+    db: Database, rollout: str, unit: str, entry: int, version: int, after: int, until: int
+) -> list[UnitBlock]:
+    """Of ``after < second <= until``, by time, without the late ones."""
+    b, s = blocks.c, subjects.c
+    which = (b.rollout == rollout, b.unit == unit, b.entry == entry, b.version == version, b.late == 0)
+    query = select(b.second, b.arm, _figures).where(*which, b.second > after, b.second <= until).order_by(b.second)
+    # Truncation, not rounding: SQLite's cast truncates, PostgreSQL's rounds, so the floor is taken there.
+    second = as_type(s.started_at if db.sqlite else func.floor(s.started_at), BigInteger)
+    scored = (
+        select(second, s.arm, s.bad, s.latency, func.count())
+        .where(s.rollout == rollout, s.unit == unit, s.entry == entry)
+        .where(s.started_at >= float(after + 1), s.started_at < float(until + 1))
+        .group_by(second, s.arm, s.bad, s.latency)
+    )
+    async with db.reading() as connection:
+        rows = (await connection.execute(query)).all()
+        keys = (await connection.execute(scored)).all() if rows else []
+    found: dict[int, UnitBlock] = {}
+    async for at, arm, figures in _read(rows):
+        block = found.setdefault(at, UnitBlock(at))
+        {"A": block.a, "B": block.b, "P": block.pairs}.get(arm, Figures()).merge(figures)
+    for at, arm, bad, latency, count in keys:
+        if at in found:
+            _score({"A": found[at].scored_a, "B": found[at].scored_b}.get(arm, Figures()), bad, latency, count)
+    return list(found.values())
+
+
+async def totals(db: Database, rollout: str, since: float | None, until: float | None) -> list[Totals]:
+    """By unit, arm and entry; late blocks count too."""
+    b = blocks.c
+    query = select(b.unit, b.arm, b.entry, _figures).where(*_span(rollout, since, until))
+    async with db.reading() as connection:
+        rows = (await connection.execute(query.order_by(b.unit, b.second))).all()
+    sums: dict[tuple[str, str, int], Figures] = {}
+    async for unit, arm, entry, figures in _read(rows):
+        sums.setdefault((unit, arm, entry), Figures()).merge(figures)
+    return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
+
+
+async def series(
+    db: Database, rollout: str, unit: str, since: float, until: float, step_s: int
+) -> list[tuple[int, Mapping[str, Figures]]]:
+    """By step and arm."""
+    b = blocks.c
+    query = select(b.second, b.arm, _figures).where(*_span(rollout, since, until), b.unit == unit).order_by(b.second)
+    async with db.reading() as connection:
+        rows = (await connection.execute(query)).all()
+    steps: dict[int, dict[str, Figures]] = {}
+    async for second, arm, figures in _read(rows):
+        steps.setdefault(second // step_s * step_s, {}).setdefault(arm, Figures()).merge(figures)
+    return list(steps.items())
+
+
+async def late(db: Database, rollout: str) -> int:
+    """How many blocks came too late to be judged."""
+    async with db.reading() as connection:
+        query = select(func.coalesce(func.sum(blocks.c.late), 0)).where(blocks.c.rollout == rollout)
+        return int((await connection.execute(query)).scalar_one())
+
+
+def _span(rollout: str, since: float | None, until: float | None) -> list[ColumnElement[bool]]:
+    which = [blocks.c.rollout == rollout]
+    if since is not None:
+        which.append(blocks.c.second >= ceil(since))
+    if until is not None:
+        which.append(blocks.c.second < ceil(until))
+    return which
+
+
+async def _read(rows: Sequence[Any]) -> AsyncIterator[tuple[Any, ...]]:
+    """Each row with its last column as ``Figures``."""
+    for number, row in enumerate(rows, 1):
+        yield (*row[:-1], Figures.from_json(json.loads(row[-1])))
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+def _score(scored: Figures, bad: bool, latency: int, count: int) -> None:
+    scored.add("calls", count)
+    if bad:
+        scored.add("bad", count)
+    else:
+        scored.histogram("latency").merge({latency: count})
