@@ -123,7 +123,7 @@ def exactly(a: object, b: object) -> bool:
     looked through once more for booleans (one that is equal but not the same object meets a number). Never raises.
     """
     try:
-        return bool(a == b) and _same_types(a, b)
+        return a is b or (bool(a == b) and _same_types(a, b))
     except Exception:  # nested too deeply, or a foreign object whose __eq__ fails: the walk has an answer to both
         return False
 
