@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.domain.bucketing import BUCKETS, bucket, bucket_bytes, salted
@@ -46,6 +46,7 @@ def test_the_bucket_under_one_salt_tells_nothing_of_that_under_another(salts: tu
     assert chi_square(observed) < 99 + 4 * (2 * 99) ** 0.5
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_every_key_has_one_bucket_within_range(salt: str, key: str) -> None:
     assert 0 <= bucket(salt, key) < BUCKETS
@@ -56,6 +57,7 @@ def test_a_key_with_a_lone_surrogate_has_a_bucket_too() -> None:
     assert bucket("profile/orders", "caf\udce9") != bucket("profile/orders", "café")
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_raising_a_share_only_adds_keys(salt: str, key: str) -> None:
     live = [bucket(salt, key) < round(share * BUCKETS) for share in SHARES]

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -167,6 +167,7 @@ def test_what_was_counted_is_shown() -> None:
     assert value(found, "controller_leader") == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), max_size=60))
 def test_no_value_moves_to_another_bucket(values: list[float]) -> None:
     histogram = Histogram()
@@ -188,6 +189,7 @@ def test_bounds_lie_near_round_numbers() -> None:
     assert [float(label) for label in LATENCY.labels[:-1]] == pytest.approx(wanted, rel=RATIO - 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=60), st.randoms())
 def test_the_sum_is_near_and_depends_on_no_order(values: list[float], dice: random.Random) -> None:
     one, other = Histogram(), Histogram()
@@ -273,6 +275,7 @@ def test_hostile_names_are_carried_as_they_are_or_cut_but_never_become_one() -> 
     assert parsed(exposition(registry)[0]) == series(now)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_name_can_be_read_again(name: str) -> None:
     now = MetricsSnapshot(flags={(name, "on", "static"): 7})

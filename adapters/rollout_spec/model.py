@@ -1,0 +1,213 @@
+"""What a spec file may say. A table replaces what the code declares of it; what is not named stays as the code has
+it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from rollout import gates as declared
+from rollout.domain.durations import percent
+from rollout.domain.gates import GateSpec
+from rollout.domain.ramp import Ramp
+
+from . import values
+from .values import refuse
+
+
+class Table(BaseModel):
+    """A table that takes its own keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RampTable(Table):
+    """The stages of every branch of the rollout. Replaces the ramp of the code as a whole; what is left out has
+    its default.
+    """
+
+    stages: values.Stages
+    """Shares of calls, rising, beginning with shadow: "shadow 1% 5% 25% 50% 100%"."""
+    soak: values.Soak = 600.0
+    """The least time at each stage. Default 10m."""
+    bake: values.Soak | None = None
+    """The time at the last stage before a branch is completed. Default: soak."""
+    approve: values.Shares = ()
+    """Stages that only a person may let a branch enter: "25% 100%". Default none."""
+    freeze: values.Windows = ()
+    """Windows (UTC) without promotion: "Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02". Default none."""
+    auto: values.Flag = True
+    """Whether the controller promotes by itself. Default true; a rollback is always by itself."""
+
+    @field_validator("approve")
+    @classmethod
+    def _approves_a_stage(cls, approve: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        stages = info.data.get("stages")
+        strangers = [share for share in approve if stages is not None and (share not in stages or share == 0)]
+        if strangers and stages is not None:
+            names = ", ".join(map(percent, strangers))
+            raise refuse(f"{names} is no live stage of the ramp; name one of {', '.join(map(percent, stages[1:]))}")
+        return approve
+
+    def ramp(self) -> Ramp:
+        return Ramp(
+            stages=self.stages,
+            soak_s=self.soak,
+            bake_s=self.bake,
+            approve=self.approve,
+            freeze=self.freeze,
+            auto=self.auto,
+        )
+
+
+class ShadowTable(Table):
+    """How much shadow traffic there may be."""
+
+    sample: values.Share | None = None
+    """The share of calls that run in shadow."""
+    noise: values.Share | None = None
+    """The share of those in which control runs once more, to learn how it differs from itself."""
+    reverse: values.Share | None = None
+    """In join="replace": the share of live calls in which control runs in shadow."""
+
+
+class StoreTable(Table):
+    """What is kept of trials, and for how long."""
+
+    sample: values.Share | None = None
+    """The share of matched trials that are stored; every other outcome always is."""
+    ttl: values.Ttl | None = None
+    """How long a trial is kept: "7d"."""
+
+
+class BudgetTable(Table):
+    """The limits of one whole call."""
+
+    latency: values.Latency | None = None
+    """Until the deadline: "1.5s"."""
+
+
+class GateTable(Table):
+    """What every gate takes."""
+
+    mode: values.GateMode = "threshold"
+    """How it judges."""
+    window: values.WindowSpan = 60.0
+    """How far back it looks. Default 1m; a quiet rollout looks back further, until `minimum` calls."""
+    minimum: values.Count = 50
+    """The fewest calls that it judges. Default 50."""
+    consecutive: values.Count = 1
+    """How many looks in a row must breach. Default 1."""
+
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> GateTable:
+        if problems := self.spec().problems():
+            raise refuse(*problems)
+        return self
+
+    def spec(self) -> GateSpec:
+        """The gate, made by the function that a user of the code would call."""
+        given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set if name != "kind"}
+        make = getattr(declared, str(getattr(self, "kind")))  # noqa: B009  declared by every kind below
+        gate: GateSpec = make(**{self.renamed.get(name, name): value for name, value in given.items()})
+        return gate
+
+
+class Errors(GateTable):
+    """The candidate fails more often than control at the same moment."""
+
+    kind: Literal["errors"]
+    worse_by: values.MaybeShare = 0.01
+    """How much the rate may lie above control's, in points: "1%". Default 1%; "none": no such limit."""
+    at_most: values.MaybeShare = None
+    """The rate may not lie above this, whatever control does."""
+    fewest: values.Count = 3
+    """The fewest failures that make a breach. Default 3."""
+
+
+class Latency(GateTable):
+    """A quantile of the candidate's latency against control's at the same moment."""
+
+    renamed: ClassVar[dict[str, str]] = {"at_most": "at_most_s"}
+    kind: Literal["latency"]
+    q: values.Quantile = 0.95
+    """The quantile, between 0 and 1. Default 0.95."""
+    worse_by: values.MaybeExcess = 0.10
+    """How much slower than control, relatively: "10%". Default 10%; "none": no such limit."""
+    at_most: values.MaybeDuration = None
+    """A limit of its own: "800ms"."""
+    fewest: values.Count = 3
+    """The fewest slow calls that make a breach. Default 3."""
+
+
+class Mismatches(GateTable):
+    """Calls whose compared replies differ."""
+
+    kind: Literal["mismatches"]
+    at_most: values.Share = 0.001
+    """Their share. Default 0.1%."""
+    fewest: values.Count = 3
+    """The fewest that make a breach. Default 3."""
+
+
+class Cost(GateTable):
+    """The mean cost of the branch per call."""
+
+    kind: Literal["cost"]
+    usd_per_call: values.MaybeDollars = None
+    """Dollars: "0.01"."""
+    worse_by: values.MaybeExcess = None
+    """How much dearer than control, relatively: "20%"."""
+
+
+class Sla(GateTable):
+    """Runs of the branch that took longer than its SLA."""
+
+    kind: Literal["sla"]
+    at_most: values.Share = 0.05
+    """Their share. Default 5%."""
+    fewest: values.Count = 3
+    """The fewest that make a breach. Default 3."""
+
+
+class Fallbacks(GateTable):
+    """Calls that control answered because the branch failed."""
+
+    kind: Literal["fallbacks"]
+    at_most: values.Share = 0.01
+    """Their share. Default 1%."""
+    fewest: values.Count = 3
+    """The fewest that make a breach. Default 3."""
+
+
+Gate = Annotated[Errors | Latency | Mismatches | Cost | Sla | Fallbacks, Field(discriminator="kind")]
+GATES: dict[str, type[GateTable]] = {
+    "errors": Errors,
+    "latency": Latency,
+    "mismatches": Mismatches,
+    "cost": Cost,
+    "sla": Sla,
+    "fallbacks": Fallbacks,
+}
+
+
+class RolloutTable(Table):
+    """What the spec says of one declared rollout."""
+
+    ramp: RampTable | None = None
+    shadow: ShadowTable | None = None
+    store: StoreTable | None = None
+    budget: BudgetTable | None = None
+    gates: Annotated[list[Gate], Field(min_length=1)] | None = None
+    """All gates of the rollout: they replace those of the code."""
+
+
+class SpecFile(Table):
+    """rollout.toml: ramp, gates, budget and sampling of rollouts that the code declares."""
+
+    rollouts: dict[str, RolloutTable] = {}
+    """Rollout name → what is set for it."""

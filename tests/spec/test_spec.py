@@ -1,0 +1,444 @@
+"""The spec file: what it sets, every mistake in one error with its line, its schema, and its example."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout import gates
+from rollout.domain.gates import GateSpec
+from rollout.domain.ramp import Ramp
+from rollout.domain.state import SETTABLE, BranchPolicy, Policy
+from rollout.errors import Problem, SpecError, UnknownName
+from rollout_spec import example, json_schema, parse_spec, read_spec
+
+from .documents import TABLES, Writer
+from .schemas import accepts
+
+EVERYTHING = """
+[rollouts.profile.ramp]
+stages = "shadow 1% 25% 100%"
+soak = "10m"
+bake = 7200
+approve = ["100%"]
+freeze = "Fri 16:00 - Mon 08:00"
+auto = false
+
+[rollouts.profile.shadow]
+sample = 0.5
+noise = "2%"
+reverse = 0
+
+[rollouts.profile.store]
+sample = "10%"
+ttl = "2d"
+
+[rollouts.profile.budget]
+latency = "1.5s"
+
+[[rollouts.profile.gates]]
+kind = "errors"
+worse_by = "none"
+at_most = "2%"
+window = "30s"
+minimum = 20
+fewest = 5
+consecutive = 2
+
+[[rollouts.profile.gates]]
+kind = "latency"
+q = 0.99
+worse_by = "150%"
+at_most = "800ms"
+
+[[rollouts.profile.gates]]
+kind = "cost"
+usd_per_call = "0.01"
+worse_by = "20%"
+
+[[rollouts.profile.gates]]
+kind = "sla"
+
+[rollouts."other.one"]
+"""
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+# --- what it sets
+
+
+def test_every_field_arrives_as_the_store_takes_it() -> None:
+    fields = parse_spec(EVERYTHING).fields("profile")
+    assert set(fields) == set(SETTABLE)
+    assert fields["ramp"] == {
+        "stages": [0.0, 0.01, 0.25, 1.0],
+        "soak_s": 600.0,
+        "bake_s": 7200.0,
+        "approve": [1.0],
+        "freeze": ["Fri 16:00 - Mon 08:00"],
+        "auto": False,
+    }
+    assert [GateSpec.from_dict(gate) for gate in fields["gates"]] == [
+        gates.errors(worse_by=None, at_most=0.02, window="30s", minimum=20, fewest=5, consecutive=2),
+        gates.latency(q=0.99, worse_by=1.5, at_most_s=0.8),
+        gates.cost(usd_per_call="0.01", worse_by=0.2),
+        gates.sla(),
+    ]
+    assert {name: fields[name] for name in SETTABLE[2:]} == {
+        "budget.latency_s": 1.5,
+        "shadow.sample": 0.5,
+        "shadow.noise": 0.02,
+        "shadow.reverse": 0.0,
+        "store.sample": 0.1,
+        "store.ttl_s": 172800.0,
+    }
+
+
+def test_what_is_not_named_stays_as_the_code_has_it() -> None:
+    assert parse_spec(EVERYTHING).fields("other.one") == {}
+    assert parse_spec('[rollouts.profile]\nshadow.sample = "5%"').fields("profile") == {"shadow.sample": 0.05}
+
+
+def test_a_rollout_that_it_does_not_name_is_an_error() -> None:
+    spec = parse_spec(EVERYTHING)
+    assert spec.rollouts == ("profile", "other.one")
+    with pytest.raises(UnknownName, match='Did you mean "profile"'):
+        spec.fields("profiles")
+
+
+def test_an_empty_file_sets_nothing() -> None:
+    assert parse_spec("# nothing yet\n").rollouts == ()
+
+
+def test_a_number_of_shares_keeps_every_digit() -> None:
+    third = 1 / 3
+    fields = parse_spec(f"[rollouts.p.ramp]\nstages = [0, {third!r}, 1]").fields("p")
+    assert fields["ramp"]["stages"] == [0.0, third, 1.0]
+
+
+# --- mistakes
+
+WRONG = """\
+extra = 1
+[rollouts.profile.ramp]
+soack = "10m"
+stages = "shadow 5% 200%"
+soak = "ten minutes"
+approve = 7
+auto = "yes"
+freeze = ["Fri", "Sat 9 to 5"]
+[rollouts.profile.shadow]
+sample = 2
+[[rollouts.profile.gates]]
+kind = "errors"
+worse_by = "none"
+[[rollouts.profile.gates]]
+kind = "errers"
+[[rollouts.profile.gates]]
+kind = "latency"
+usd = 3
+q = 95
+minimum = 0
+window = "0s"
+mode = "maybe"
+[[rollouts.profile.gates]]
+window = "3s"
+[[rollouts.profile.gates]]
+kind = "errors"
+[rollouts.orders]
+hard_timeout_s = 3
+budget = { latency = "2h", tokens = 4000 }
+store = 5
+gates = []
+[rollouts.tickets]
+ramp = { soak = "1m" }
+"""
+
+LINES = [
+    (1, "extra", "[rollouts.NAME]"),
+    (3, "soack", 'did you mean "soak"?'),
+    (4, '"200%" is out of range', "between 0% and 100%"),
+    (5, '"ten minutes" is not a duration', '"10m"'),
+    (6, "7 is not a list of shares", '"shadow 1% 25% 100%"'),
+    (7, 'auto is "yes"', "true or false"),
+    (8, '"Fri" is no freeze window', "Fri 16:00 - Mon 08:00"),
+    (8, '"Sat 9 to 5" is no freeze window', "Fri 16:00 - Mon 08:00"),
+    (10, "2 is out of range", "between 0% and 100%"),
+    (11, "it has no limit", "at_most"),
+    (15, 'no gate "errers"', 'did you mean "errors"?'),
+    (18, '"usd"', "use one of"),
+    (19, "q is 95", "between 0 and 1"),
+    (20, "minimum is 0", "whole number"),
+    (21, '"0s" is out of range', "between 1ms"),
+    (22, '"maybe" is not allowed', "threshold"),
+    (23, "the gate has no kind", "errors, latency"),
+    (25, "errors is declared twice", "keep one"),
+    (28, '"hard_timeout_s"', "declared in code"),
+    (29, '"2h" is out of range', "between 1ms and 1h"),
+    (29, '"tokens"', "latency"),
+    (30, "store is 5, not a table", "[rollouts.orders.store]"),
+    (31, "there is no gate", "leave gates out"),
+    (33, "stages is missing", 'stages = "shadow'),
+]
+
+
+def test_every_mistake_is_reported_with_its_line_and_the_remedy() -> None:
+    found = mistakes(WRONG)
+    assert len(found) == len(LINES)
+    for problem, (line, what, remedy) in zip(found, LINES, strict=True):
+        assert problem.startswith(f"line {line}, "), problem
+        assert what in problem.partition(" → ")[0], problem
+        assert remedy in problem.partition(" → ")[2], problem
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ('stages = "shadow 25% 5%"', "do not rise"),
+        ('stages = "1% 5%"', "must begin with shadow"),
+        ('stages = "shadow"', "must begin with shadow"),
+        ('stages = "shadow 1% bananas"', '"bananas" is not a share'),
+        ("stages = [true]", "true is not a share"),
+        ("stages = 5", "5 is not a list of shares"),
+        ('stages = "shadow 100%"\napprove = "5%"', "5% is no live stage"),
+        ('stages = "shadow 100%"\nfreeze = "2026-12-20 - 2026-12-01"', "ends before it begins"),
+        ('stages = "shadow 100%"\nfreeze = 5', "5 is no list of windows"),
+        ('stages = "shadow 100%"\nsoak = nan', "nan is not a duration"),
+        ('stages = "shadow 100%"\nsoak = -1', "-1 is out of range"),
+        ('stages = "shadow 100%"\nsoak = 2026-01-01', "is not a duration"),
+        (f'stages = "shadow 100%"\nsoak = 1{"0" * 400}', "is not a duration"),
+        (f'stages = "shadow 100%"\nsoak = "{"1s" * 60}"', "is not a duration"),
+    ],
+)
+def test_a_ramp_that_cannot_be_is_refused(key: str, what: str) -> None:
+    (problem,) = mistakes(f"[rollouts.profile.ramp]\n{key}")
+    assert what in problem
+
+
+def test_a_text_that_is_not_toml_is_refused_with_its_line() -> None:
+    assert mistakes("a = 1\nb = = 2")[0].startswith("line 2, column 5: is not TOML")
+    assert mistakes("a = 1\na = 2")[0].startswith("line 2")
+    assert mistakes("a = 'open")[0].startswith("line 1")
+    assert "too large" in mistakes(f"a = {'9' * 5000}")[0]
+    assert "nested too deeply" in mistakes("a = " + "[" * 20_000)[0]
+
+
+def test_a_file_is_read_whatever_marks_its_beginning_and_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + EVERYTHING.replace("\n", "\r\n").encode())
+    spec = read_spec(file)
+    assert spec.fields("profile") == parse_spec(EVERYTHING).fields("profile")
+    assert spec.origin == "spec rollout.toml"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "cannot be read"),
+        (b"a = 1\nb = '\xff'", "line 2: is not UTF-8"),
+        (b"#" * (2**20 + 1), "larger than 1 MiB"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_an_error_of_the_spec(tmp_path: Path, content: bytes | None, what: str) -> None:
+    file = tmp_path / "rollout.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SpecError, match=what):
+        read_spec(str(file))
+
+
+def test_a_path_that_no_file_can_have_is_an_error_of_the_spec() -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        read_spec("a\0b")
+
+
+def test_control_characters_do_not_reach_the_message() -> None:
+    (problem,) = mistakes('"rollouts\\u001b[31m" = 1')
+    assert problem.isprintable()
+
+
+# --- against what is registered
+
+
+def test_unknown_rollouts_are_reported_with_the_nearest_name() -> None:
+    found = parse_spec("\n[rollouts.profil.ramp]\nstages = 'shadow 1%'").check_against(
+        {"profile": Policy(rollout="profile")}
+    )
+    assert [str(problem) for problem in found] == [
+        'line 2, rollouts.profil: There is no rollout "profil" → Did you mean "profile"?'
+    ]
+
+
+def test_a_deadline_below_a_branchs_sla_is_reported() -> None:
+    branch = BranchPolicy(name="orders", unit="orders", salt="profile/orders", sla_s=0.3)
+    policies = {"profile": Policy(rollout="profile", branches=(branch,))}
+    (problem,) = parse_spec('[rollouts.profile]\nbudget.latency = "200ms"').check_against(policies)
+    assert problem.where == "line 2, rollouts.profile.budget.latency"
+    assert parse_spec('[rollouts.profile]\nbudget.latency = "400ms"').check_against(policies) == []
+
+
+# --- the example
+
+SHARES = st.sampled_from([0.0, 0.01, 0.001, 1 / 3, 0.123456789, 1.0]) | st.floats(0, 1)
+SPANS = st.sampled_from([0.0, 0.25, 90.0, 5400.0, 3661.5]) | st.floats(0, 1e6)
+LIMITS = st.builds(
+    lambda limit, **rest: {"worse_by": limit, **rest},
+    SHARES,
+    window=SPANS.map(lambda span: span + 1),
+    minimum=st.integers(1, 99),
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    stages = sorted({0.0, *draw(st.lists(SHARES, min_size=1, max_size=5)), 1.0})
+    chosen = [
+        gates.errors(**draw(LIMITS), at_most=draw(st.none() | SHARES)),
+        gates.errors(worse_by=None, at_most=draw(SHARES)),
+        gates.latency(**draw(LIMITS), q=draw(st.floats(0.01, 0.99)), at_most_s=draw(st.none() | SPANS)),
+        gates.latency(worse_by=None, at_most_s=draw(SPANS)),
+        gates.cost(**draw(LIMITS), usd_per_call=draw(st.sampled_from([None, "0", "0.000000001", "12.5"]))),
+        gates.mismatches(at_most=draw(SHARES)),
+        gates.sla(at_most=draw(SHARES)),
+        gates.fallbacks(at_most=draw(SHARES)),
+    ]
+    unique = {gate.name: gate for gate in chosen}
+    return Policy(
+        rollout="profile",
+        ramp=Ramp(
+            stages=stages,
+            soak_s=draw(SPANS),
+            bake_s=draw(st.none() | SPANS),
+            approve=draw(st.lists(st.sampled_from(stages[1:]), max_size=2)),
+            freeze=draw(st.lists(st.sampled_from(["Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"]), max_size=2)),
+            auto=draw(st.booleans()),
+        ),
+        gates=draw(st.lists(st.sampled_from(list(unique.values())), min_size=1, unique_by=lambda gate: gate.name)),
+        latency_s=draw(st.floats(0.001, 3600)),
+        sample=draw(SHARES),
+        noise=draw(SHARES),
+        reverse=draw(SHARES),
+        store_sample=draw(SHARES),
+        ttl_s=draw(st.floats(1, 1e8)),
+    )
+
+
+@settings(deadline=None)
+@given(policies(), st.sampled_from(["profile", "a.b", "A-1_x"]))
+def test_the_example_of_a_policy_sets_exactly_what_is_in_force(policy: Policy, name: str) -> None:
+    text = example({name: policy})
+    spec = parse_spec(text)
+    fields = spec.fields(name)
+    assert fields == {
+        "ramp": policy.ramp.to_dict(),
+        "gates": [gate.to_dict() for gate in policy.gates],
+        "budget.latency_s": policy.latency_s,
+        "shadow.sample": policy.sample,
+        "shadow.noise": policy.noise,
+        "shadow.reverse": policy.reverse,
+        "store.sample": policy.store_sample,
+        "store.ttl_s": policy.ttl_s,
+    }
+    assert accepts(json_schema(), tomllib.loads(text))
+
+
+def test_the_example_of_nothing_is_a_whole_spec() -> None:
+    spec = parse_spec(example())
+    assert spec.rollouts == ("profile",)
+    assert set(spec.fields("profile")) == set(SETTABLE)
+    assert max(map(len, example().splitlines())) <= 120
+
+
+# --- the schema
+
+
+def test_the_schema_accepts_what_the_reader_accepts() -> None:
+    schema = json_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    for text in (EVERYTHING, example(), "", "[rollouts.x]"):
+        assert accepts(schema, tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "extra = 1",
+        "rollouts = 3",
+        '[rollouts.p.ramp]\nsoak = "10m"',
+        '[rollouts.p.ramp]\nstages = "shadow 1%"\nsoack = "10m"',
+        '[rollouts.p.ramp]\nstages = "shadow 1%"\nsoak = "ten"',
+        '[rollouts.p.ramp]\nstages = "shadow bananas"',
+        '[rollouts.p.ramp]\nstages = "shadow 1%"\nauto = "yes"',
+        "[rollouts.p.shadow]\nsample = 2",
+        '[rollouts.p.shadow]\nsample = "200%"',
+        "[rollouts.p.budget]\nlatency = 0",
+        "[rollouts.p]\ngates = []",
+        '[[rollouts.p.gates]]\nkind = "errers"',
+        "[[rollouts.p.gates]]\nminimum = 5",
+        '[[rollouts.p.gates]]\nkind = "errors"\nminimum = 0',
+        '[[rollouts.p.gates]]\nkind = "errors"\nq = 0.5',
+        '[[rollouts.p.gates]]\nkind = "latency"\nq = 95',
+        '[[rollouts.p.gates]]\nkind = "errors"\nmode = "maybe"',
+    ],
+)
+def test_the_schema_rejects_what_the_reader_rejects(text: str) -> None:
+    assert mistakes(text)
+    assert not accepts(json_schema(), tomllib.loads(text))
+
+
+# --- hostile text
+
+
+def read(text: str) -> list[Problem]:
+    """Reads it, and looks at every problem."""
+    problems: tuple[Problem, ...] = ()
+    try:
+        parse_spec(text)
+    except SpecError as error:
+        problems = error.problems or (Problem("", "", ""),)
+    assert all(problem.what and problem.remedy for problem in problems)
+    assert all(len(str(problem)) < 600 and str(problem).isprintable() for problem in problems)
+    return list(problems)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_is_a_spec_or_a_mistake(text: str) -> None:
+    read(text)
+
+
+@settings(deadline=None)
+@given(TABLES, st.integers(0, 10**6))
+def test_any_toml_is_a_spec_or_a_mistake_with_a_line(data: dict[str, Any], style: int) -> None:
+    assert all(problem.where.startswith("line ") for problem in read(Writer(style).write(data)))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["profile", "a.b", ""]), TABLES, max_size=2), st.integers(0, 10**6))
+def test_any_rollout_is_a_spec_or_a_mistake_with_a_line(rollouts: dict[str, Any], style: int) -> None:
+    assert all(problem.where.startswith("line ") for problem in read(Writer(style).write({"rollouts": rollouts})))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_damaged_spec_is_a_spec_or_a_mistake(data: st.DataObject) -> None:
+    text = EVERYTHING
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        length = data.draw(st.integers(0, 12))
+        text = (
+            text[:at]
+            + data.draw(st.text(max_size=3) | st.sampled_from(['"', "[", "]", "=", "\n", "'''"]))
+            + text[at + length :]
+        )
+    read(text)
