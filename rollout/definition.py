@@ -6,8 +6,7 @@ Everything is frozen and takes keywords. Nothing is checked where it is written;
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
@@ -16,12 +15,11 @@ from rollout.domain.call import Call, Parts, Reply
 from rollout.domain.comparison import Compare
 from rollout.domain.cost import Usage
 from rollout.domain.gates import GateSpec
-from rollout.domain.paths import Path, PathError
 from rollout.domain.ramp import Ramp
 from rollout.errors import Problem
+from rollout.mistakes import mistakes
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
 
 BranchFn = Callable[[Call], Awaitable[Any]]
 Aggregate = Callable[[Call, "Reply | None", Parts], Any]
@@ -218,146 +216,4 @@ class Rollout:
 
     def problems(self) -> list[Problem]:
         """Every mistake of this declaration; empty when there is none."""
-        return list(_problems(self))
-
-
-def _problems(rollout: Rollout) -> Iterator[Problem]:
-    where = f'rollout "{rollout.name}"'
-    if not isinstance(rollout.name, str) or not _NAME.match(rollout.name):
-        yield Problem(where, "the name is not usable", "use a letter, then letters, digits, _ . - (at most 63)")
-    if not callable(rollout.control):
-        yield Problem(
-            where, f"control is {rollout.control!r}, not a handler", "pass the handler that the route has today"
-        )
-    if rollout.join not in ("overlay", "replace"):
-        yield Problem(where, f'join is "{rollout.join}"', 'use "overlay" or "replace"')
-    yield from _branch_problems(rollout, where)
-    yield from _graph_problems(rollout, where)
-    for what in rollout.ramp.problems():
-        yield Problem(f"{where}, ramp", what, "mend the ramp")
-    for what in rollout.compare.problems():
-        yield Problem(f"{where}, compare", what, "mend the rule")
-    if not rollout.gates:
-        yield Problem(where, "there is no gate, so nothing could ever roll it back", "name at least gates.errors()")
-    names = [gate.name for gate in rollout.gates]
-    for gate in rollout.gates:
-        for what in gate.problems():
-            yield Problem(f"{where}, gate {gate.name}", what, "mend the gate")
-        if names.count(gate.name) > 1:
-            yield Problem(f"{where}, gate {gate.name}", "is declared twice", "keep one of each kind and quantile")
-            break
-    yield from _number_problems(rollout, where)
-    if rollout.aggregate is not None and not callable(rollout.aggregate):
-        yield Problem(where, "aggregate is not callable", "pass (call, control, parts) -> Reply or JSON value")
-    for name in ("key", "context", "capture"):
-        if (hook := getattr(rollout, name)) is not None and not callable(hook):
-            yield Problem(where, f"{name} is {hook!r}, not callable", f"pass a function, or leave {name} out")
-    if rollout.effects is not None and rollout.effects != "safe" and not callable(rollout.effects):
-        yield Problem(where, f"effects is {rollout.effects!r}", 'use "safe", a function Call -> bool, or leave it out')
-
-
-def _branch_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
-    if not rollout.branches:
-        yield Problem(where, "there is no branch", "declare at least one Branch")
-    names = [branch.name for branch in rollout.branches]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Problem(where, f'two branches are called "{name}"', "give each a name of its own")
-    budget = rollout.budget.latency_s
-    for branch in rollout.branches:
-        at = f'{where}, branch "{branch.name}"'
-        if not isinstance(branch.name, str) or not _NAME.match(branch.name):
-            yield Problem(at, "the name is not usable", "use a letter, then letters, digits, _ . - (at most 63)")
-        if not callable(branch.run):
-            yield Problem(at, f"{branch.run!r} cannot be called", "pass an async function Call -> part")
-        for name in ("sla_s", "hard_timeout_s"):
-            value = getattr(branch, name)
-            if value is not None and not 0 < value < float("inf"):
-                yield Problem(at, f"{name} is {value}", "it must be above 0 seconds and finite")
-        if branch.hard_timeout_s is not None and branch.hard_timeout_s > budget:
-            yield Problem(
-                at,
-                f"hard_timeout_s={branch.hard_timeout_s:g} is above the budget of the call, latency_s={budget:g}",
-                "lower the timeout or raise Budget(latency_s=…)",
-            )
-        if branch.sla_s is not None and branch.sla_s > rollout.hard_timeout(branch):
-            yield Problem(at, f"sla_s={branch.sla_s:g} is above its hard timeout", "lower the SLA or raise the timeout")
-        if branch.max_concurrency < 1:
-            yield Problem(at, f"max_concurrency is {branch.max_concurrency}", "it must be at least 1")
-        if branch.effects not in ("safe", "write"):
-            yield Problem(at, f'effects is "{branch.effects}"', 'use "safe" or "write"')
-        if branch.writes and rollout.join != "replace":
-            yield Problem(
-                at, 'a write branch stands outside join="replace"', 'use join="replace", or make the branch safe'
-            )
-        if branch.part is not None:
-            try:
-                if not Path.parse(branch.part).is_plain:
-                    yield Problem(
-                        at, f'part="{branch.part}" names more than one place', "name one place, without [*] and .."
-                    )
-            except PathError as error:
-                yield Problem(at, str(error), 'write for example "$.orders"')
-        elif rollout.aggregate is None:
-            yield Problem(at, "the overlay does not know where its part belongs", 'give part="$.…", or an aggregate')
-        for error_type, status in branch.answers.items():
-            known = isinstance(error_type, type) and issubclass(error_type, BaseException)
-            if not known or not isinstance(status, int) or not 100 <= status <= 599:
-                yield Problem(
-                    at, f"answers maps {error_type!r} to {status!r}", "map exception classes to HTTP statuses"
-                )
-
-
-def _graph_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
-    after = {branch.name: branch.depends_on for branch in rollout.branches}
-    optional = {branch.name for branch in rollout.branches if not branch.required}
-    for name, needed in after.items():
-        for other in needed:
-            if other not in after:
-                yield Problem(
-                    f'{where}, branch "{name}"',
-                    f'comes after "{other}", which does not exist',
-                    f"name one of {', '.join(after)}",
-                )
-            elif name not in optional and other in optional:
-                yield Problem(
-                    f'{where}, branch "{name}"',
-                    f'is required but comes after "{other}", which is optional',
-                    "make both required or both optional",
-                )
-    done: set[str] = set()
-    while ready := [
-        name for name in after if name not in done and all(n in done or n not in after for n in after[name])
-    ]:
-        done.update(ready)
-    if rest := [name for name in after if name not in done]:
-        yield Problem(where, f"after= goes in a circle: {' → '.join([*rest, rest[0]])}", "break the circle")
-
-
-def _number_problems(rollout: Rollout, where: str) -> Iterator[Problem]:
-    def outside(value: float, low: float, high: float) -> bool:
-        return not (isinstance(value, (int, float)) and low <= value <= high)
-
-    checks: list[tuple[str, float, float, float, str]] = [
-        ("budget.latency_s", rollout.budget.latency_s, 1e-3, 3600.0, "0.001 to 3600 seconds"),
-        ("max_body", rollout.max_body, 0, 2**31, "0 bytes to 2 GiB"),
-        *(
-            (f"shadow.{n}", getattr(rollout.shadow, n), 0.0, 1.0, "a share between 0 and 1")
-            for n in ("sample", "noise", "reverse")
-        ),
-        ("shadow.concurrency", rollout.shadow.concurrency, 1, 10_000, "1 to 10 000"),
-        ("shadow.queue", rollout.shadow.queue, 0, 1_000_000, "0 to 1 000 000"),
-        ("shadow.max_bytes", rollout.shadow.max_bytes, 0, 2**40, "0 or more bytes"),
-        ("shadow.max_lag_s", rollout.shadow.max_lag_s, 1e-3, 3600.0, "0.001 to 3600 seconds"),
-        ("shadow.pause_s", rollout.shadow.pause_s, 0.0, 86400.0, "0 to 86 400 seconds"),
-        ("store.sample", rollout.store.sample, 0.0, 1.0, "a share between 0 and 1"),
-        ("store.ttl_s", rollout.store.ttl_s, 1.0, 10 * 366 * 86400.0, "1 second to 10 years"),
-        ("store.max_trials", rollout.store.max_trials, 0, 10**9, "0 to 10⁹"),
-    ]
-    for name, value, low, high, wanted in checks:
-        if outside(value, low, high):
-            yield Problem(where, f"{name} is {value!r}", f"it must be {wanted}")
-    for path in rollout.store.clear:
-        try:
-            Path.parse(path) if path.startswith("$") else None
-        except PathError as error:
-            yield Problem(f"{where}, store", str(error), 'write for example "$.status"')
+        return list(mistakes(self))

@@ -15,6 +15,7 @@ A threshold gate states no error bound.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from rollout.domain.cost import nano_usd
@@ -88,8 +89,13 @@ def cost(
 
     An unknown cost is unknown, not zero: the gate then holds and says so.
     """
-    limit = None if usd_per_call is None else nano_usd(usd_per_call)
-    return GateSpec.of("cost", mode, window, minimum, 1, consecutive, worse_by=worse_by, at_most=limit)
+    limit, fault = None, ""
+    try:
+        limit = None if usd_per_call is None else nano_usd(usd_per_call)
+    except ValueError as error:
+        limit, fault = 0, str(error)  # kept, and reported with everything else at start
+    spec = GateSpec.of("cost", mode, window, minimum, 1, consecutive, worse_by=worse_by, at_most=limit)
+    return replace(spec, fault=fault) if fault else spec
 
 
 def sla(

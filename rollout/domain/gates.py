@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from rollout.domain.durations import seconds
 from rollout.domain.evidence import UnitBlock
@@ -67,7 +67,9 @@ class GateSpec:
     @property
     def name(self) -> str:
         """``"errors"``, ``"latency p95"`` …"""
-        return self.kind if self.q is None else f"{self.kind} p{self.q * 100:g}"
+        if self.q is None:
+            return self.kind
+        return f"{self.kind} p{self.q * 100:g}" if _is_number(self.q) else f"{self.kind} p?"
 
     def problems(self) -> list[str]:
         """Every mistake, each with its remedy."""
@@ -80,14 +82,19 @@ class GateSpec:
             found.append("it has no limit; give at_most= or worse_by=")
         for name in ("worse_by", "at_most"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 <= value < float("inf")):
+            if value is not None and not (_is_number(value) and 0 <= value < float("inf")):
                 found.append(f"{name} is {value!r}; it must be 0 or more and finite")
-        if self.kind in ("errors", "mismatches", "sla", "fallbacks") and (self.at_most or 0) > 1:
+        of_calls = self.kind in ("errors", "mismatches", "sla", "fallbacks")
+        if of_calls and _is_number(self.at_most) and 1 < self.at_most < float("inf"):
             found.append(f"at_most is {self.at_most}; it is a share of calls, between 0 and 1")
-        if self.q is not None and not 0 < self.q < 1:
-            found.append(f"q is {self.q}; a quantile lies between 0 and 1, as 0.95")
+        if self.q is not None and not (_is_number(self.q) and 0 < self.q < 1):
+            found.append(f"q is {self.q!r}; a quantile lies between 0 and 1, as 0.95")
         counts = {name: getattr(self, name) for name in ("minimum", "fewest", "consecutive")}
-        found += [f"{name} is {count}; it must be at least 1" for name, count in counts.items() if count < 1]
+        found += [
+            f"{name} is {count!r}; it must be a whole number of at least 1"
+            for name, count in counts.items()
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1
+        ]
         if self.window_s <= 0:
             found.append("window is 0; it must be above 0 seconds")
         return found
@@ -108,6 +115,10 @@ class GateSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GateSpec:
         return cls(**data)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Grade(StrEnum):

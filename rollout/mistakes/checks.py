@@ -1,0 +1,49 @@
+"""What several checks of a declaration share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeGuard
+
+from rollout.domain.paths import Path, PathError
+from rollout.errors import Problem
+
+NAME_REMEDY: Final = "use a letter, then letters, digits, _ . - (at most 63)"
+_NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
+
+
+def of_flag(where: str, flag: Any) -> Iterator[Problem]:
+    if flag is not None and not (isinstance(flag, str) and flag):
+        yield Problem(where, f"flag is {flag!r}", "give the flag's key as a text, or leave it out")
+
+
+def of_hook(where: str, name: str, hook: Any) -> Iterator[Problem]:
+    if hook is not None and not callable(hook):
+        yield Problem(where, f"{name} is {hook!r}, not callable", f"pass a function, or leave {name} out")
+
+
+def path_or_problem(text: Any, where: str, remedy: str) -> tuple[Path | None, Problem | None]:
+    if not isinstance(text, str):
+        return None, Problem(where, f"{text!r} is not a path", remedy)
+    try:
+        return Path.parse(text), None
+    except PathError as error:
+        return None, Problem(where, str(error), remedy)
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _NAME.match(value) is not None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_time(value: Any) -> TypeGuard[float]:
+    """Seconds above 0, finite."""
+    return is_number(value) and 0 < value < float("inf")
