@@ -5,12 +5,13 @@ judges without the user's code. Every gate takes, by keyword:
 
 * ``window``: how far back it looks, a duration. Default ``"1m"``. A quiet rollout looks back further, until
   ``minimum`` calls.
-* ``minimum``: the fewest calls that it judges; with fewer it has no opinion (hold). Default 50.
+* ``minimum``: the fewest calls that it judges; with fewer it has no opinion (hold), unless 20 or more are bad beyond
+  doubt. Default 50.
 * ``fewest``: the fewest bad outcomes that make a breach, so that one unlucky call is none. Default 3.
 * ``consecutive``: how many looks in a row must breach. Default 1.
 * ``mode``: ``"threshold"``.
 
-A threshold gate states no error bound.
+A threshold gate states no error bound. Above its limit by no more than chance explains, it holds.
 """
 
 from __future__ import annotations

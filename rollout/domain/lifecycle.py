@@ -103,6 +103,23 @@ def _refuse_ahead(policy: Policy, states: States, unit: str, event: Event, to: f
         raise Refused(f"{policy.rollout}/{unit} cannot enter {percent(to)} yet: {waiting}. Promote that first.")
 
 
+def realign(policy: Policy, states: States, unit: str) -> tuple[Move, ...]:
+    """A group whose branches do not stand as one, because one joined it later: all of them to shadow, with new
+    evidence.
+
+    Nobody is brought to life by it: if one is rolled back, or paused, all are.
+    """
+    members = members_of(policy, states, unit)
+    modes = {state.mode for state in members}
+    mode = next((one for one in (Mode.rolled_back, Mode.paused) if one in modes), Mode.active)
+    entry = max(state.entry for state in members) + 1
+    shadow = all(state.shadow for state in members)
+    found = [
+        Move(s, s.moved(mode=mode, stage=0, share=0.0, shadow=shadow, approved=None, entry=entry)) for s in members
+    ]
+    return (*found, *_dependants(policy, states, members, Event.reset, ""))
+
+
 def after_event(mode: Mode, event: Event, thing: str) -> Mode:
     """The mode that an event leads to. ``IllegalTransition`` names the events that are possible instead."""
     target = TABLE.get((mode, event))

@@ -85,7 +85,9 @@ def decide(context: Context, findings: Sequence[Finding]) -> Verdict:
         reasons = tuple(f"{finding.gate}: {finding.why}" for finding in harm)
         return Verdict(action=action, cause=harm[0].gate, reasons=reasons, findings=findings)
     passed = bool(findings) and all(finding.grade is Grade.passed for finding in findings)
-    against = (*_standing_still(context), *_doubts(context, findings), *_not_now(context))
+    against = _standing_still(context)
+    if context.mode in (Mode.active, Mode.paused):
+        against += (*_doubts(context, findings), *_not_now(context))
     if against:
         return Verdict(action=Action.hold, reasons=against, findings=findings, gates_pass=passed)
     reasons = ("every gate passes",)

@@ -148,7 +148,7 @@ def test_a_better_candidate_and_an_equal_one_pass(planted: Planted, factor: floa
 @pytest.mark.parametrize("name", ["errors live", "latency live"])
 def test_swapped_arms_turn_the_finding_around(name: str) -> None:
     spec, block, share = PLANTED[name]
-    worse, better = block(3.0), block(0.3)
+    worse, better = block(3.0), block(0.02)
     worse.a, worse.b = worse.b, worse.a
     better.a, better.b = better.b, better.a
     assert judged(spec, worse, share=share).grade is Grade.passed
@@ -204,7 +204,14 @@ def test_a_busy_rollout_forgets_what_is_older_than_the_window() -> None:
 def test_fewer_bad_calls_than_the_fewest_hold_but_do_not_breach() -> None:
     finding = judged(gates.errors(), live(1, {"calls": 60}, {"calls": 60, "bad": 2}))
     assert finding.grade is Grade.doubt
-    assert "2 of 3 bad" in finding.why
+    assert "but only 2 of 3" in finding.why
+
+
+def test_a_rate_above_the_limit_by_chance_holds_but_does_not_breach() -> None:
+    finding = judged(gates.sla(at_most=0.05), live(1, {}, {"runs": 50, "sla_missed": 3}))
+    assert finding.grade is Grade.doubt
+    assert "may be chance" in finding.why
+    assert judged(gates.sla(at_most=0.05), live(1, {}, {"runs": 50, "sla_missed": 9})).grade is Grade.breach
 
 
 def test_no_data_is_doubt_for_every_gate() -> None:

@@ -1,9 +1,11 @@
 """Bad calls as a share of all: errors, mismatches, SLA misses, fallbacks. One rule for all of them (``_judged``).
 
 With ``minimum`` calls (of both sides, where there are two) a limit is breached when the rate is above it with at least
-``fewest`` bad calls. With fewer calls only a sight beyond doubt is a breach: at least ``EARLY`` calls, so many of them
-bad that a branch right at the limit would show it in one window of 1/``RARE``. So 20 of 20 failed calls roll back long
-before the minimum, one unlucky call of five never does. Above the limit but no breach is doubt.
+``fewest`` bad calls, and not by chance: a branch right at the limit would show as many in one window of 1/``UNLIKELY``
+at most. Else three bad calls of the first fifty would roll back a branch that stays at a fifth of the limit for good.
+With fewer calls than the minimum only a sight beyond doubt is a breach: one window of 1/``RARE``, of at least ``EARLY``
+calls. So 20 of 20 failed calls roll back long before the minimum, one unlucky call of five never does. Above the limit
+but no breach is doubt.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from rollout.domain.limits.chance import at_least
 from rollout.domain.limits.check import EARLY, RARE, Check, Unusable, Window, breach_or, part_of, percent_text, too_few
 from rollout.domain.limits.window import Sums
 
+UNLIKELY: Final = 0.01
 _EDGE: Final = 1e-12  # rates are quotients of counts: equal to the limit is not above it
 
 
@@ -117,13 +120,14 @@ def _judged(spec: GateSpec, rate: Rate, limit: float, careful_limit: float | Non
     above = observed is not None and observed > limit + _EDGE
     enough = rate.least >= spec.minimum
     careful = limit if careful_limit is None else careful_limit
-    beyond_doubt = rate.n >= EARLY and at_least(own, rate.n, careful) < RARE
-    if above and own >= spec.fewest and (enough or beyond_doubt):
+    rare = at_least(own, rate.n, limit) < UNLIKELY if enough else at_least(own, rate.n, careful) < RARE
+    if above and own >= spec.fewest and rare and (enough or rate.n >= EARLY):
         grade, why = Grade.breach, f"{rate.text()}, above the limit of {percent_text(limit)}"
     elif not enough:
         grade, why = Grade.doubt, too_few(spec, rate.n, rate.noun, rate.control_n)
     elif above:
-        grade, why = Grade.doubt, f"{rate.text()}, above the limit of {percent_text(limit)}: {own} of {spec.fewest} bad"
+        few = f"only {own} of {spec.fewest}" if own < spec.fewest else "so few may be chance"
+        grade, why = Grade.doubt, f"{rate.text()}, above the limit of {percent_text(limit)}, but {few}"
     else:
         grade, why = Grade.passed, f"{rate.text()}, within the limit of {percent_text(limit)}"
     return Check(grade=grade, why=why, observed=observed, limit=limit, baseline=rate.baseline, n=rate.n)
