@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from rollout.domain.cost import NANO
 from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome, ServedBy
+from rollout.domain.state import Mode
 from rollout.ports import MetricsSnapshot
 
 from .buckets import LATENCY, OVERHEAD
@@ -20,6 +21,7 @@ Key = TypeVar("Key", bound="tuple[str, ...]")
 
 RESULTS: Final = ("matched", "ignored", "mismatched", "incomparable")
 _OUTCOMES: Final = tuple((outcome.value, f"outcome:{outcome.value}") for outcome in RunOutcome)
+_GOALS: Final = ("shadow", Mode.rolled_back.value, Mode.completed.value)  # and the shares of the ramp
 _UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")
 _SUM: Final = "_sum is an estimate within 1 %; bounds are edges of the toolkit's own buckets, counts are exact."
 _R: Final = ("rollout",)
@@ -133,7 +135,7 @@ def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
         "transitions_total",
         "Changes of where a branch stands, by who made them.",
         (*_RB, "to", "trigger"),
-        _filled(now.transitions, ()),
+        _filled(now.transitions, [(*key, to, "controller") for key in _branch_names(now) for to in _GOALS]),
     )
     causes = [(*key, cause) for key in _branch_names(now) for cause in (*now.gates.get(key[0], ()), "person")]
     yield Family(

@@ -26,7 +26,7 @@ _HEAD: Final = """\
 """
 
 _RAMP: Final = """\
-# The stages of every branch, shares of calls. This table replaces the ramp of the code as a whole.
+# The stages of every branch, shares of calls.
 #   soak: the least time at each stage       bake: the time at the last one, before a branch is completed
 #   approve: stages that only a person may let a branch enter, as "25% 100%"
 #   freeze: windows (UTC) without promotion, as ["Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"]

@@ -75,8 +75,6 @@ def _what(error: ErrorDetails, place: Place, data: Mapping[str, Any]) -> Iterato
                 yield (what, remedy) if what else (remedy, "mend it")
         case "extra_forbidden":
             yield f'there is no key "{name}" here', _remedy_for_key(str(place[-1]), place, data)
-        case "missing":
-            yield f"{name} is missing", f'name it: {name} = "shadow 1% 5% 25% 50% 100%"'
         case "union_tag_not_found":
             yield "the gate has no kind", f"name one of {', '.join(GATES)}"
         case "union_tag_invalid":

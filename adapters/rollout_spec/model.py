@@ -1,20 +1,19 @@
-"""What a spec file may say. A table replaces what the code declares of it; what is not named stays as the code has
-it.
-"""
+"""What a spec file may say. It lies over what the code declares: what is not named stays as the code has it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rollout import gates as declared
-from rollout.domain.durations import percent
 from rollout.domain.gates import GateSpec
 from rollout.domain.ramp import Ramp
 
 from . import values
 from .values import refuse
+
+_SUFFIXED: Final = {"soak": "soak_s", "bake": "bake_s"}
 
 
 class Table(BaseModel):
@@ -24,42 +23,34 @@ class Table(BaseModel):
 
 
 class RampTable(Table):
-    """The stages of every branch of the rollout. Replaces the ramp of the code as a whole; what is left out has
-    its default.
-    """
+    """The stages of every branch of the rollout. What is left out stays as the code has it."""
 
-    stages: values.Stages
+    stages: values.Stages | None = None
     """Shares of calls, rising, beginning with shadow: "shadow 1% 5% 25% 50% 100%"."""
-    soak: values.Soak = 600.0
-    """The least time at each stage. Default 10m."""
-    bake: values.Soak | None = None
-    """The time at the last stage before a branch is completed. Default: soak."""
+    soak: values.Soak | None = None
+    """The least time at each stage: "10m"."""
+    bake: values.MaybeDuration = None
+    """The time at the last stage before a branch is completed; "none": the soak time."""
     approve: values.Shares = ()
-    """Stages that only a person may let a branch enter: "25% 100%". Default none."""
+    """Stages that only a person may let a branch enter: "25% 100%"."""
     freeze: values.Windows = ()
-    """Windows (UTC) without promotion: "Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02". Default none."""
+    """Windows (UTC) without promotion: "Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"."""
     auto: values.Flag = True
-    """Whether the controller promotes by itself. Default true; a rollback is always by itself."""
+    """Whether the controller promotes by itself; a rollback is always by itself."""
 
     @field_validator("approve")
     @classmethod
     def _approves_a_stage(cls, approve: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        """Where the stages are the code's, ``Spec.check_against`` looks."""
         stages = info.data.get("stages")
-        strangers = [share for share in approve if stages is not None and (share not in stages or share == 0)]
-        if strangers and stages is not None:
-            names = ", ".join(map(percent, strangers))
-            raise refuse(f"{names} is no live stage of the ramp; name one of {', '.join(map(percent, stages[1:]))}")
+        if stages is not None and (problems := Ramp(stages=stages, approve=approve).problems()):
+            raise refuse(*problems)
         return approve
 
-    def ramp(self) -> Ramp:
-        return Ramp(
-            stages=self.stages,
-            soak_s=self.soak,
-            bake_s=self.bake,
-            approve=self.approve,
-            freeze=self.freeze,
-            auto=self.auto,
-        )
+    def fields(self) -> dict[str, Any]:
+        """What is set, by the names of ``Ramp.to_dict``."""
+        given = [(name, getattr(self, name)) for name in RampTable.model_fields if name in self.model_fields_set]
+        return {_SUFFIXED.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in given}
 
 
 class ShadowTable(Table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from rollout.domain.durations import duration_text
+from rollout.domain.ramp import Ramp
 from rollout.domain.state import Policy
 from rollout.errors import Problem, SpecError, UnknownName
 
@@ -79,8 +80,8 @@ class Spec:
     def fields(self, rollout: str) -> dict[str, Any]:
         """What it sets of a rollout, by the names in ``SETTABLE``, JSON-ready, as ``StateStore.apply`` takes it.
 
-        ``ramp`` and ``gates`` replace those of the code as a whole. ``UnknownName`` for a rollout that it does not
-        name.
+        ``ramp`` holds those of its fields that are set, to be laid over the code's; ``gates`` replace the code's as a
+        whole. ``UnknownName`` for a rollout that it does not name.
         """
         table = self.file.rollouts.get(rollout)
         if table is None:
@@ -88,30 +89,35 @@ class Spec:
         return {name: value for name, value in _fields(table).items() if value is not None}
 
     def check_against(self, policies: Mapping[str, Policy]) -> list[Problem]:
-        """What does not fit the rollouts that are registered: unknown names, a deadline below a branch's SLA."""
+        """What does not fit the rollouts that are registered: unknown names, approvals of stages that are none, a
+        deadline below a branch's SLA. ``policies``: rollout → its effective policy."""
         return [problem for name in self.rollouts for problem in self._against(name, policies)]
 
-    def _against(self, name: str, policies: Mapping[str, Policy]) -> Sequence[Problem]:
+    def _against(self, name: str, policies: Mapping[str, Policy]) -> Iterator[Problem]:
         at: Place = ("rollouts", name)
         if name not in policies:
             what, _, remedy = str(UnknownName("rollout", name, list(policies))).partition(". ")
-            return [Problem(mistakes.where(at, self.lines), what, remedy)]
-        latency_s = self.fields(name).get("budget.latency_s")
-        return [
-            Problem(
-                mistakes.where((*at, "budget", "latency"), self.lines),
-                f'{duration_text(latency_s)} is below the SLA of branch "{branch.name}", {duration_text(branch.sla_s)}',
-                "raise the latency, or lower the SLA in code",
-            )
-            for branch in policies[name].branches
-            if latency_s is not None and branch.sla_s is not None and latency_s < branch.sla_s
-        ]
+            yield Problem(mistakes.where(at, self.lines), what, remedy)
+            return
+        policy, fields = policies[name], self.fields(name)
+        for problem in Ramp.from_dict({**policy.ramp.to_dict(), **fields.get("ramp", {})}).problems():
+            what, _, remedy = problem.rpartition("; ")
+            yield Problem(mistakes.where((*at, "ramp", "approve"), self.lines), what or remedy, remedy)
+        latency_s = fields.get("budget.latency_s", float("inf"))
+        for branch in policy.branches:
+            if branch.sla_s is not None and latency_s < branch.sla_s:
+                sla = f'the SLA of branch "{branch.name}", {duration_text(branch.sla_s)}'
+                yield Problem(
+                    mistakes.where((*at, "budget", "latency"), self.lines),
+                    f"{duration_text(latency_s)} is below {sla}",
+                    "raise the latency, or lower the SLA in code",
+                )
 
 
 def _fields(table: RolloutTable) -> dict[str, Any]:
     shadow, store, budget = table.shadow, table.store, table.budget
     return {
-        "ramp": table.ramp and table.ramp.ramp().to_dict(),
+        "ramp": (table.ramp.fields() or None) if table.ramp else None,
         "gates": table.gates and [gate.spec().to_dict() for gate in table.gates],
         "budget.latency_s": budget and budget.latency,
         "shadow.sample": shadow.sample if shadow else None,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rollout import gates
 from rollout.domain.gates import GateSpec
+from rollout.domain.layers import layered
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import SETTABLE, BranchPolicy, Policy
 from rollout.errors import Problem, SpecError, UnknownName
@@ -107,6 +108,10 @@ def test_every_field_arrives_as_the_store_takes_it() -> None:
 def test_what_is_not_named_stays_as_the_code_has_it() -> None:
     assert parse_spec(EVERYTHING).fields("other.one") == {}
     assert parse_spec('[rollouts.profile]\nshadow.sample = "5%"').fields("profile") == {"shadow.sample": 0.05}
+    partly = parse_spec('[rollouts.profile.ramp]\nsoak = "5m"\nbake = "none"').fields("profile")
+    assert partly == {"ramp": {"soak_s": 300.0, "bake_s": None}}
+    policy = layered(Policy(rollout="profile"), partly, {"ramp": "spec"}, version=2, at=0.0)
+    assert policy.ramp == Ramp(soak_s=300.0)
 
 
 def test_a_rollout_that_it_does_not_name_is_an_error() -> None:
@@ -161,7 +166,7 @@ budget = { latency = "2h", tokens = 4000 }
 store = 5
 gates = []
 [rollouts.tickets]
-ramp = { soak = "1m" }
+ramp = { soak = "7%" }
 """
 
 LINES = [
@@ -188,7 +193,7 @@ LINES = [
     (29, '"tokens"', "latency"),
     (30, "store is 5, not a table", "[rollouts.orders.store]"),
     (31, "there is no gate", "leave gates out"),
-    (33, "stages is missing", 'stages = "shadow'),
+    (33, '"7%"', "write for example"),
 ]
 
 
@@ -210,7 +215,7 @@ def test_every_mistake_is_reported_with_its_line_and_the_remedy() -> None:
         ('stages = "shadow 1% bananas"', '"bananas" is not a share'),
         ("stages = [true]", "true is not a share"),
         ("stages = 5", "5 is not a list of shares"),
-        ('stages = "shadow 100%"\napprove = "5%"', "5% is no live stage"),
+        ('stages = "shadow 100%"\napprove = "5%"', "names 5%, which is no live stage"),
         ('stages = "shadow 100%"\nfreeze = "2026-12-20 - 2026-12-01"', "ends before it begins"),
         ('stages = "shadow 100%"\nfreeze = 5', "5 is no list of windows"),
         ('stages = "shadow 100%"\nsoak = nan', "nan is not a duration"),
@@ -279,6 +284,14 @@ def test_unknown_rollouts_are_reported_with_the_nearest_name() -> None:
     ]
 
 
+def test_an_approval_of_a_stage_that_the_code_has_not_is_reported() -> None:
+    policies = {"profile": Policy(rollout="profile", ramp=Ramp(stages=[0, 0.1, 1]))}
+    (problem,) = parse_spec("[rollouts.profile.ramp]\nsoak = 5\napprove = '5%'").check_against(policies)
+    assert problem.where == "line 3, rollouts.profile.ramp.approve"
+    assert "no live stage of shadow 10% 100%" in problem.what
+    assert parse_spec("[rollouts.profile.ramp]\napprove = '10%'").check_against(policies) == []
+
+
 def test_a_deadline_below_a_branchs_sla_is_reported() -> None:
     branch = BranchPolicy(name="orders", unit="orders", salt="profile/orders", sla_s=0.3)
     policies = {"profile": Policy(rollout="profile", branches=(branch,))}
@@ -339,7 +352,7 @@ def test_the_example_of_a_policy_sets_exactly_what_is_in_force(policy: Policy, n
     text = example({name: policy})
     spec = parse_spec(text)
     fields = spec.fields(name)
-    assert fields == {
+    assert fields | {"ramp": policy.ramp.to_dict() | fields["ramp"]} == {
         "ramp": policy.ramp.to_dict(),
         "gates": [gate.to_dict() for gate in policy.gates],
         "budget.latency_s": policy.latency_s,
@@ -374,7 +387,7 @@ def test_the_schema_accepts_what_the_reader_accepts() -> None:
     [
         "extra = 1",
         "rollouts = 3",
-        '[rollouts.p.ramp]\nsoak = "10m"',
+        '[rollouts.p.ramp]\nsoak = "7%"',
         '[rollouts.p.ramp]\nstages = "shadow 1%"\nsoack = "10m"',
         '[rollouts.p.ramp]\nstages = "shadow 1%"\nsoak = "ten"',
         '[rollouts.p.ramp]\nstages = "shadow bananas"',
