@@ -1,12 +1,15 @@
 """Every test here runs over every implementation of the stores. At its end, connections and tasks are counted."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from rollout.ports import Backend, Ledger, StateStore
 from tests.contract.places import Memory, OpenBackend, Place, Postgres, Sqlite, leftover_tasks
+from tests.support.postgres import PostgresServer
 
 PLACES = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -17,8 +20,34 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "memory":
         return Memory()
     if request.param == "sqlite":
-        return Sqlite(tmp_path)
-    return Postgres(request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_url"))
+        file = shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path)
+        return Sqlite(Path(file))
+    postgres: Postgres = request.getfixturevalue("one_postgres")
+    postgres.reset()
+    return postgres
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty database; copied, because that is quicker than a migration."""
+    file = tmp_path_factory.mktemp("empty") / "rollout.db"
+    asyncio.run(open_once(Sqlite(file)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def one_postgres(postgres_server: PostgresServer) -> Iterator[Postgres]:
+    url = postgres_server.create_database()
+    postgres = Postgres(postgres_server, url)
+    asyncio.run(open_once(postgres))
+    postgres.remember()
+    yield postgres
+    postgres_server.drop_database(url)
+
+
+async def open_once(place: Place) -> None:
+    backend = await place.open()
+    await backend.close()
 
 
 @pytest.fixture
