@@ -12,12 +12,12 @@ from rollout_demo.backoffice import BACK_OFFICE
 from rollout_demo.monolith import profile
 
 STAGES: Final = "shadow 1% 5% 25% 50% 100%"
-SOAK: Final = "2s"
+SOAK: Final = "3s"
 #: Far too little for a real rollout: the limits of a demo that has a minute.
 GATES: Final = (
-    gates.errors(worse_by=0.05, minimum=6),
-    gates.latency(q=0.9, worse_by=1.0, minimum=6),
-    gates.mismatches(at_most=0.01, minimum=20),
+    gates.errors(worse_by=0.05, minimum=8),
+    gates.latency(q=0.9, worse_by=1.0, minimum=8),
+    gates.mismatches(at_most=0.01, minimum=30),
 )
 COMPARE: Final = {
     1: Compare(),
@@ -48,9 +48,9 @@ def rollout(name: str = "profile", revision: int = 2) -> Rollout:
         name,
         control=profile,
         branches=[
-            Branch("orders", fetch_orders, part="$.orders", sla_s=0.2, hard_timeout_s=0.5),
-            Branch("tickets", fetch_tickets, part="$.tickets", sla_s=0.2, hard_timeout_s=0.5),
-            Branch("picks", fetch_picks, part="$.picks", sla_s=0.2, hard_timeout_s=0.5),
+            Branch("orders", fetch_orders, part="$.orders", sla_s=0.2, hard_timeout_s=0.4),
+            Branch("tickets", fetch_tickets, part="$.tickets", sla_s=0.2, hard_timeout_s=0.4),
+            Branch("picks", fetch_picks, part="$.picks", sla_s=0.2, hard_timeout_s=0.4),
             Branch("summary", ask_model, part="$.summary", required=False),
         ],
         key=lambda call: call.headers.get("X-User-Id"),
@@ -58,7 +58,7 @@ def rollout(name: str = "profile", revision: int = 2) -> Rollout:
         compare=COMPARE[revision],
         ramp=Ramp.parse(STAGES, soak=SOAK),
         gates=GATES,
-        budget=Budget(latency_s=1.0),
+        budget=Budget(latency_s=0.7),
         shadow=Shadow(sample=0.5, noise=0.1, max_lag_s=0.25, pause_s=1.0),
         store=Store(sample=0.05),
     )

@@ -68,8 +68,8 @@ class Service:
     async def start(self, stack: AsyncExitStack) -> None:
         app = web.Application()
         self.routes(app.router)
-        self.address = await serve(app, stack)
         stack.callback(self._db.close)
+        self.address = await serve(app, stack)
 
     def routes(self, router: web.UrlDispatcher) -> None:
         router.add_get(f"/{self.kind.name}/{{customer}}", self.answer)
@@ -98,6 +98,7 @@ class Tickets(Service):
     def routes(self, router: web.UrlDispatcher) -> None:
         super().routes(router)
         router.add_get("/v2/tickets/{customer}", self.newer)
+        router.add_post("/{health:ill|well}", self.become)
 
     async def newer(self, request: web.Request) -> web.Response:
         customer = int(request.match_info["customer"])
@@ -108,6 +109,11 @@ class Tickets(Service):
         if self.ill:
             customer = await self._be_ill(customer, live)
         return web.json_response(self.rows(customer, "id desc"))
+
+    async def become(self, request: web.Request) -> web.Response:
+        """``POST /ill`` and ``POST /well``, for who plays with the demo."""
+        self.ill = request.match_info["health"] == "ill"
+        return web.Response(text=f"tickets is {request.match_info['health']}\n")
 
     async def _be_ill(self, customer: int, live: bool) -> int:
         """Come late, or look up somebody else."""
@@ -128,7 +134,7 @@ def make(folder: Path) -> tuple[Service, Tickets, Service]:
 
 async def serve(app: web.Application, stack: AsyncExitStack, port: int = 0) -> str:
     """Serve an application on the loopback interface until the stack closes; its address."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, "127.0.0.1", port)

@@ -18,7 +18,7 @@ from rollout_demo.lines import Lines
 from rollout_demo.monolith import application
 from rollout_demo.services import serve
 
-TICK_S = 0.25
+TICK_S = 0.4
 
 
 async def main() -> None:
