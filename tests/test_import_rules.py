@@ -42,6 +42,7 @@ ANY_OF_ROLLOUT = ("rollout", *DECLARED, "rollout.ports", "rollout.engine.*", "ro
 ANY_ADAPTER = (
     "rollout_aiohttp",
     "rollout_openfeature",
+    "rollout_orjson",
     "rollout_prometheus",
     "rollout_render",
     "rollout_spec",
@@ -72,9 +73,10 @@ RULES = {
     ),
     "adapters/rollout_aiohttp/setup": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_aiohttp.*", "aiohttp.*", "multidict.*", "yarl.*"),
-        in_functions=("rollout_wiring",),
+        in_functions=("rollout_wiring.*",),
     ),
     "adapters/rollout_openfeature": Rule(may=(*ANY_OF_ROLLOUT, "rollout_openfeature.*", "openfeature.*")),
+    "adapters/rollout_orjson": Rule(may=(*ANY_OF_ROLLOUT, "rollout_orjson.*", "orjson.*")),
     "adapters/rollout_prometheus": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prometheus.*", "prometheus_client.*")),
     "adapters/rollout_render": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_render.*", "rich.*", "jinja2.*", "markupsafe.*", "click.*"),
@@ -84,7 +86,7 @@ RULES = {
         may=(*ANY_OF_ROLLOUT, "rollout_sql.*", "sqlalchemy.*", "alembic.*", "aiosqlite.*", "asyncpg.*"),
     ),
     "adapters/rollout_wiring": Rule(
-        may=(*ANY_OF_ROLLOUT, "rollout_wiring.*", *(f"{adapter}.*" for adapter in ANY_ADAPTER), "rollout_demo"),
+        may=(*ANY_OF_ROLLOUT, *(f"{adapter}.*" for adapter in (*ANY_ADAPTER, "rollout_demo")), "click.*"),
     ),
     # Public names only, as a user would: no module of `rollout` but those that a user is told of.
     "adapters/rollout_demo": Rule(

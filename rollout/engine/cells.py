@@ -1,4 +1,6 @@
-"""Where a call is counted: a ``Cell`` for all calls of a second that are treated alike, a ``Fault`` for each that went wrong."""
+"""Where a call is counted: a ``Cell`` for all calls of a second that are treated alike, a ``Fault`` for each that
+went wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The common end of a trial: every branch ran in shadow, every part is what control has in its place.
 
-Nothing but this function is between such a trial and its record, because it is what nearly all trials come to: it counts the
-pair once for all units, and queues a flat tuple of numbers (which the garbage collector leaves alone) that becomes a
-record when it is written. Whatever is not clean returns False, having changed nothing, and goes the long way of
-``conclusion``.
+Nothing but this function is between such a trial and its record, because it is what nearly all trials come to: it
+counts the pair once for all units, and queues a flat tuple of numbers (which the garbage collector leaves alone)
+that becomes a record when it is written. Whatever is not clean returns False, having changed nothing, and goes the
+long way of ``conclusion``.
 """
 
 from __future__ import annotations

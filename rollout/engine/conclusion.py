@@ -133,7 +133,8 @@ def _compare_parts(trial: Trial, runs: Mapping[str, BranchRun]) -> dict[str, Com
 
 
 def _attributed(trial: Trial, whole: Comparison) -> dict[str, Comparison]:
-    """The differences of the whole reply, by the branch in whose part they lie; what lies in none counts against all."""
+    """The differences of the whole reply, by the branch in whose part they lie; what lies in none counts against
+    all."""
     if whole.outcome is Outcome.incomparable:
         return {"": whole}
     found: dict[str, Comparison] = {}

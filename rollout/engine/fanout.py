@@ -204,7 +204,8 @@ class FanOut:
         blocked: Callable[[str, str], None] | None = None,
         earlier: Mapping[str, BranchRun] | None = None,
     ) -> None:
-        """``names``: what is to run. ``count`` is told of each run that ends. ``earlier``: runs of the same call that ended
+        """``names``: what is to run. ``count`` is told of each run that ends. ``earlier``: runs of the same call
+        that ended
         before, whose parts count."""
         self.rollout = rollout
         self.stations = stations

@@ -19,7 +19,8 @@ _MOST_ERROR_NAMES: Final = 50
 
 
 class RunCell:
-    """Runs of one branch in one mode. The run that returns a part and records no usage costs three additions; the rest go to
+    """Runs of one branch in one mode. The run that returns a part and records no usage costs three additions; the
+    rest go to
     ``other``."""
 
     __slots__ = ("latency", "ok", "other", "sla_missed")

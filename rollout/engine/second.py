@@ -1,4 +1,6 @@
-"""Everything that was counted of the calls which started in one second, and what it comes to by unit and arm when it is sealed."""
+"""Everything that was counted of the calls which started in one second, and what it comes to by unit and arm when it
+is sealed.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its ru
 class CleanPairs:
     """Pairs in which every branch ran and matched, and nobody failed: the common case, counted once for all units.
 
-    ``control``: control's latencies, by bucket. The candidate's are the same, as the overlay waits for control, except where a unit was
-    slower: ``slower[unit]`` holds its own bucket, and control's with a minus.
+    ``control``: control's latencies, by bucket. The candidate's are the same, as the overlay waits for control,
+    except where a unit was slower: ``slower[unit]`` holds its own bucket, and control's with a minus.
     """
 
     __slots__ = ("control", "count", "slower")
@@ -114,7 +116,9 @@ class Second:
         return {(name, mode): cell.figures() for mode, cells in both for name, cell in cells.items()}
 
     def seal(self, process: str) -> tuple[list[Block], Figures, Runs]:
-        """The blocks by unit and arm; what the second adds to the process's totals of the rollout, and of its branches."""
+        """The blocks by unit and arm; what the second adds to the process's totals of the rollout, and of its
+        branches.
+        """
         self.sealed = True
         by_arm: dict[tuple[int, Arm], Figures] = {}
         whole = self.funnel

@@ -20,7 +20,8 @@ class Expiring(Protocol):
 
 
 class TimerLane:
-    """Calls ``expire()`` of each member once, ``timeout_s`` seconds after it was added, unless it was removed before."""
+    """Calls ``expire()`` of each member once, ``timeout_s`` seconds after it was added, unless it was removed
+    before."""
 
     __slots__ = ("_due", "_handle", "_loop", "timeout_s")
 

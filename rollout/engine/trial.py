@@ -390,7 +390,9 @@ class Trial:
                 raise
             if self.mode == "reverse":
                 await self._reverse()
-            if not self.done and not (self.mode == "shadow" and runtime.overlaid and not self.noise and conclude_clean(self, fan)):
+            if not self.done and not (
+                self.mode == "shadow" and runtime.overlaid and not self.noise and conclude_clean(self, fan)
+            ):
                 await conclude(self)
         except asyncio.CancelledError:
             raise
