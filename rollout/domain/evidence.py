@@ -15,13 +15,16 @@ Counts of ``Figures``, by name:
 ``costed``            runs whose cost is known; ``cost_nano`` its sum; ``unpriced`` runs whose cost is unknown
 ``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
 ``tokens_in/_out``    tokens of the runs
-``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad``,
-``only_candidate_bad`` ``matched`` ``ignored`` ``mismatched`` ``incomparable``   P: outcomes of the comparison, disjoint
+``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad`` and
+                      ``only_candidate_bad``
+``matched`` …         P: outcomes of the comparison, disjoint: ``matched ignored mismatched incomparable``
 ``noise``             P: control ran against itself; ``noise_mismatched`` of those
-``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …); ``error:Class`` by class,
-bounded ``drawn`` ``started`` ``finished`` ``compared`` ``queued`` ``stored``   ``*``: the funnel of shadow trials
-``skipped:reason``    ``*``: not drawn though active; ``refused:reason``: drawn, but not run; ``dropped:reason``
-after it ran ``served:control`` ``served:candidate`` ``served:fallback``   ``*``: who answered
+``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …)
+``error:Class``       runs that raised, by class, bounded
+``drawn`` …           ``*``: the funnel of shadow trials: ``drawn started finished compared queued stored``
+``skipped:reason``    ``*``: not drawn though active
+``refused:reason``    ``*``: drawn, but not run; ``dropped:reason`` after it ran
+``served:X``          ``*``: who answered: ``control``, ``candidate`` or ``fallback``
 ``hook:name``         ``*``: hooks of the user's that raised
 ====================  =====================================================================================
 

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from rollout.domain.audit import verify
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.state import FlagOverride
 from rollout.ports import StateStore
 from rollout.testing import sample_change, sample_decision, sample_policy
@@ -56,6 +59,27 @@ async def test_the_chain_of_everything_that_can_be_decided_is_whole(state: State
 
     assert [one.action for one in decisions] == ["approve", "flag", "flag", "apply", "promote", "register"]
     assert verify(decisions[::-1]) == []
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800 alone", "x" * 99_999, "'; DROP TABLE rollout_decisions; --"])
+async def test_no_text_stops_a_decision_or_breaks_the_chain(state: StateStore, text: str) -> None:
+    finding = Finding(gate="errors", unit=text, grade=Grade.breach, why=text)
+    moves = ({"branch": text, "from": text, "to": text},)
+    await state.record(sample_decision(actor=text, reason=text, findings=(finding,), moves=moves))
+    await state.record(sample_decision())
+    decisions = await state.decisions("profile")
+    assert len(decisions) == 2
+    assert verify(decisions[::-1]) == []
+
+
+async def test_whole_numbers_and_fractions_leave_the_chain_whole(state: StateStore) -> None:
+    numbers = (0, 3, 10_000_000, 0.1, 1 / 3, 1e-12, 1e300, -0.0, float("inf"), float("nan"), None)
+    findings = tuple(
+        Finding(gate="cost", unit="orders", grade=Grade.passed, observed=n, limit=n, baseline=n, n=7, at=1 / 3)
+        for n in numbers
+    )
+    await state.record(sample_decision(findings=findings))
+    assert verify(await state.decisions("profile")) == []
 
 
 async def test_a_row_that_was_altered_is_found(state: StateStore) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout.domain.evidence import Arm, Block, BlockKey, Figures, UnitBlock
-from rollout.ports import Backend, GateCheckpoint, Ledger, StateStore
-from rollout.testing import sample_batch, sample_block, sample_trial
+from rollout.ports import Backend, GateCheckpoint, Ledger, RunRecord, StateStore
+from rollout.testing import sample_batch, sample_block, sample_mismatch, sample_subject, sample_trial
 from tests.contract.places import OpenBackend
+
+RUN = RunRecord(branch="orders", mode="shadow", outcome="ok", latency_s=0.05)
 
 
 async def closed(
@@ -175,6 +178,46 @@ async def test_sums_do_not_depend_on_how_calls_are_split_over_processes_and_batc
     for second, arms in seconds.items():
         for name, figures in arms.items():
             assert figures == expected.get((second, name), Figures())
+
+
+async def test_a_key_that_occurs_twice_in_one_batch_adds_up(ledger: Ledger, now: int) -> None:
+    await ledger.append(sample_batch(sample_block(now, "A", {"calls": 1}), sample_block(now, "A", {"calls": 2})))
+    (block,) = await closed(ledger, now - 1, now)
+    assert block.a["calls"] == 3
+
+
+async def test_a_large_batch_is_written_whole(ledger: Ledger, now: int) -> None:
+    trials = [sample_trial(n, runs=[replace(RUN, branch=branch) for branch in "abc"]) for n in range(1_500)]
+    blocks = [sample_block(now - n, "A") for n in range(1_500)]
+    subjects = [sample_subject(f"{n:016x}", now - 1.0) for n in range(1_500)]
+    await ledger.append(sample_batch(*trials, *blocks, *subjects))
+    assert (await ledger.stored("profile"))[0] == 1_500
+    found = await closed(ledger, now - 1_500, now)
+    assert len(found) == 1_500
+    assert found[-2].scored_b["calls"] == 1_500
+
+
+async def test_processes_that_write_the_same_paths_and_keys_at_once_lose_nothing(
+    backend: Backend, open_backend: OpenBackend, now: int
+) -> None:
+    ledgers = [backend.ledger, (await open_backend()).ledger, (await open_backend()).ledger]
+    dice = random.Random(7)
+
+    async def write(ledger: Ledger, process: int) -> None:
+        for round_ in range(4):
+            items = [
+                *(sample_mismatch(f"$.p{n}", 1) for n in range(20)),
+                *(sample_subject(f"{n:016x}", now - 5 + process / 10 + round_ / 100) for n in range(20)),
+                *(sample_block(now - 5, arm, {"calls": 1}) for arm in ("A", "B")),
+            ]
+            dice.shuffle(items)
+            await ledger.append(sample_batch(*items, process=f"p{process}"))
+
+    await asyncio.gather(*(write(ledger, process) for process, ledger in enumerate(ledgers * 2)))
+
+    assert {one.count for one in await backend.ledger.mismatches("profile")} == {24}
+    (block,) = await closed(backend.ledger, now - 10, now)
+    assert (block.a["calls"], block.b["calls"], block.scored_b["calls"]) == (24, 24, 20)
 
 
 # Late ones

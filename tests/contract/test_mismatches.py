@@ -1,5 +1,7 @@
 """Mismatches: counted by branch, path and kind, bounded, with an example and a sample of trials."""
 
+import pytest
+
 from rollout.ports import Ledger, MismatchCount
 from rollout.testing import sample_batch, sample_mismatch
 
@@ -22,6 +24,14 @@ async def test_mismatches_add_up_over_batches(ledger: Ledger) -> None:
 async def test_mismatches_of_one_batch_add_up_too(ledger: Ledger) -> None:
     await ledger.append(sample_batch(sample_mismatch("$.orders", 3), sample_mismatch("$.orders", 4)))
     assert [one.count for one in await ledger.mismatches("profile")] == [7]
+
+
+@pytest.mark.parametrize("text", ["$.a\x00b", "$.\ud800", "$." + "x" * 9_999, "$.%' OR 1=1 --"])
+async def test_no_path_stops_a_batch(ledger: Ledger, text: str) -> None:
+    example = {**EXAMPLE, "path": text, "control": text}
+    for _ in range(2):
+        await ledger.append(sample_batch(sample_mismatch(text, 1, example=example), sample_mismatch("$.b", 2)))
+    assert sorted(one.count for one in await ledger.mismatches("profile")) == [2, 4]
 
 
 async def test_branch_path_kind_and_rollout_are_counted_apart(ledger: Ledger) -> None:

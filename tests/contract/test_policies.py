@@ -215,6 +215,25 @@ async def test_an_apply_is_in_the_audit_with_its_reason(state: StateStore) -> No
     assert decision.policy_version == 2
 
 
+async def test_a_field_that_no_spec_may_set_is_refused_and_nothing_is_written(state: StateStore) -> None:
+    await state.register(sample_policy(), "app")
+    with pytest.raises(UnknownName, match=r'Did you mean "shadow\.sample"'):
+        await state.apply("profile", {"shadow.noise": 0.5, "shadow.samples": 0.25}, "spec rollout.toml", "ann")
+    assert len(await state.policy_versions("profile")) == 1
+    assert (await state.load()).policies["profile"].noise == 0.01
+
+
+async def test_processes_that_start_together_with_different_code_make_one_version_each(
+    backend: Backend, open_backend: OpenBackend
+) -> None:
+    other = await open_backend()
+    policies = await asyncio.gather(
+        *(one.state.register(sample_policy(revision=r), "app") for one, r in ((backend, "a"), (other, "b"))),
+    )
+    assert sorted(policy.version for policy in policies) == [1, 2]
+    assert len((await backend.state.load()).states["profile"]) == 1
+
+
 async def test_applying_to_an_unknown_rollout_names_the_nearest(state: StateStore) -> None:
     await state.register(sample_policy("profile"), "app")
     with pytest.raises(UnknownName, match='Did you mean "profile"'):

@@ -1,5 +1,6 @@
 """What reports and curves read, and the roll-up that keeps it small without changing a figure."""
 
+import asyncio
 import random
 from uuid import uuid4
 
@@ -7,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout.domain.evidence import Figures
-from rollout.ports import Ledger, StateStore, Totals
+from rollout.ports import Backend, Ledger, StateStore, Totals
 from rollout.testing import sample_batch, sample_block, sample_policy, sample_trial
+from tests.contract.places import OpenBackend
 from tests.contract.test_blocks import fold_until
 
 HOUR, DAY = 3_600, 86_400
@@ -165,6 +167,27 @@ async def test_a_batch_that_comes_after_its_minute_was_rolled_up_adds_to_it(ledg
         await ledger.maintain({"profile": sample_policy()})
     (total,) = await ledger.totals("profile")
     assert total.figures["calls"] == 2
+
+
+async def test_rolling_up_while_others_write_and_roll_up_too_loses_nothing(
+    backend: Backend, open_backend: OpenBackend, now: int
+) -> None:
+    ledgers = [backend.ledger, (await open_backend()).ledger, (await open_backend()).ledger]
+    policies = {"profile": sample_policy()}
+
+    async def write(ledger: Ledger, process: str) -> None:
+        for age in (10, HOUR + 100, 2 * HOUR, 2 * DAY, 2 * DAY + 1) * 3:
+            await ledger.append(sample_batch(sample_block(now - age, "A", {"calls": 1}, process=process)))
+
+    async def maintain(ledger: Ledger) -> None:
+        for _ in range(4):
+            await ledger.maintain(policies)
+
+    writers = [write(ledger, f"p{n}") for n, ledger in enumerate(ledgers)]
+    await asyncio.gather(*writers, *(maintain(ledger) for ledger in ledgers))
+
+    (total,) = await backend.ledger.totals("profile")
+    assert total.figures["calls"] == 45
 
 
 # Trials go with time

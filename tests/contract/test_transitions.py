@@ -217,6 +217,28 @@ async def test_two_writers_of_one_audit_leave_one_whole_chain(backend: Backend, 
     assert verify(decisions[::-1]) == []
 
 
+async def test_a_snapshot_is_of_one_moment(backend: Backend, open_backend: OpenBackend) -> None:
+    other = await open_backend()
+    states = await registered(backend.state, "orders", "tickets")
+    truth = {await backend.state.revision(): (1, 1)}
+    done = asyncio.Event()
+    seen: list[tuple[int, tuple[int, int]]] = []
+
+    async def watch() -> None:
+        while not done.is_set():
+            snapshot = await other.state.load()
+            of = snapshot.states["profile"]
+            seen.append((snapshot.revision, (of["orders"].version, of["tickets"].version)))
+
+    watching = asyncio.create_task(watch())
+    for _ in range(15):
+        states = await backend.state.transition(sample_change(*states))
+        truth[await backend.state.revision()] = (states[0].version, states[1].version)
+    done.set()
+    await watching
+    assert [snapshot for snapshot in seen if truth[snapshot[0]] != snapshot[1]] == []
+
+
 # Fencing
 
 

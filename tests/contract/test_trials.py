@@ -119,6 +119,7 @@ async def test_trials_of_one_outcome(ledger: Ledger) -> None:
     await ledger.append(sample_batch(*(sample_trial(n, outcome=outcome) for n, outcome in enumerate(outcomes, 1))))
     assert numbers(await ledger.trials("profile", outcome="mismatched")) == [5, 3]
     assert numbers(await ledger.trials("profile", outcome="mismatched", limit=1)) == [5]
+    assert await ledger.trials("profile", limit=0) == []
     assert await ledger.trials("profile", outcome="lost") == []
 
 
