@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from rollout.usecases import look
-from rollout_render import emit, screens
-from rollout_render.doors import HELP, Doors, Exit, reading, rollout_name
-from rollout_wiring.commands import run
+from rollout.usecases import look, reporting, steer
+from rollout_render import deliver, document, emit, live, screens
+from rollout_render.doors import (
+    HELP,
+    Doors,
+    Duration,
+    Exit,
+    Share,
+    ask_first,
+    changing,
+    confirmed,
+    database,
+    named,
+    process_name,
+    reading,
+    reason_for,
+    rollout_name,
+    since,
+)
+from rollout_wiring import commands, groups
+from rollout_wiring.commands import Steering, run
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+BRANCH = click.argument("branch", required=False)
 
 
 @click.group(cls=Doors, context_settings=HELP)
@@ -18,13 +39,22 @@ def main() -> None:
     """Move a monolithic handler to a fan-out of branches, step by step."""
 
 
+# What is: nothing here changes anything.
+
+
 @main.command()
 @rollout_name(required=False)
+@named("--watch", "WATCH", "-w", is_flag=True, help="Stay, and show every change.")
 @reading()
 @click.pass_context
-def status(ctx: click.Context, name: str | None, url: str, output: str) -> None:
-    """Where every rollout stands. Exits 0 when healthy, 3 when a gate holds something, 4 when something is rolled
-    back."""
+def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: str) -> None:
+    """Where every rollout stands. Exits 0 when healthy, 3 when a gate holds something, 4 when something is rolled back.
+
+    With --watch it follows the database until Ctrl-C: a screen on a terminal, a line for each change elsewhere.
+    """
+    if watch:
+        run(url, lambda backend: live.watch(lambda: look.status(backend, name), backend.state.changes))
+        return
     seen = run(url, lambda backend: look.status(backend, name))
     emit(seen, output, screens.status)
     ctx.exit(Exit.of(seen.word))
@@ -33,6 +63,188 @@ def status(ctx: click.Context, name: str | None, url: str, output: str) -> None:
 @main.command()
 @rollout_name()
 @reading()
-def show(name: str, **options: Any) -> None:
+def show(name: str, url: str, output: str) -> None:
     """One rollout in detail: branches, gates, the funnel, what differs, the newest decisions."""
-    emit(run(options["url"], lambda backend: look.show(backend, name)), options["output"], screens.show)
+    emit(run(url, lambda backend: look.show(backend, name)), output, screens.show)
+
+
+@main.command()
+@rollout_name()
+@reading()
+@click.pass_context
+def check(ctx: click.Context, name: str, url: str, output: str) -> None:
+    """Judge now, and change nothing: what the controller would decide, and why. Exits as status does."""
+    judged = run(url, lambda backend: steer.check(backend, name))
+    emit(judged, output, screens.check)
+    ctx.exit(Exit.of_actions(one.verdict.action for one in judged))
+
+
+@main.command()
+@rollout_name()
+@named("--limit", "LIMIT", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
+@reading()
+def history(name: str, limit: int, url: str, output: str) -> None:
+    """Every decision, newest first: who or what, when, from, to, why, and what the gates found."""
+    emit(run(url, lambda backend: look.history(backend, name, limit)), output, screens.history)
+
+
+@main.command()
+@rollout_name()
+@named(
+    "--format", "FORMAT", "form", type=click.Choice(["text", "json", "html"]), default="text", help="How it is written."
+)
+@named("--out", "OUT", type=FILE, help="Write it to this file instead of printing it.")
+@since()
+@database()
+def report(name: str, form: str, out: Path | None, since: float | None, url: str) -> None:
+    """The report: verdict, gates, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing.
+
+    HTML is one file that needs nothing else, not even JavaScript. JSON has the keys that README documents.
+    """
+    made = run(url, lambda backend: reporting.report(backend, name, since=since))
+    deliver(document(made, form), out)
+
+
+@main.command()
+@rollout_name()
+@named("--path", "PATH", "at", metavar="PATH", help='Only this path, as "$.orders[*].total".')
+@named("--limit", "LIMIT", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many paths.")
+@reading()
+def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
+    """What differs between control and candidate: the paths, with noise beside them, and stored pairs."""
+    emit(run(url, lambda backend: reporting.diff(backend, name, at, limit)), output, screens.diff)
+
+
+@main.command()
+@rollout_name()
+@reading()
+def cost(name: str, url: str, output: str) -> None:
+    """What each side costs per call, and a month at 100 % of the traffic observed."""
+    emit(run(url, lambda backend: reporting.cost(backend, name)), output, screens.cost)
+
+
+@main.command()
+@named(
+    "--file",
+    "FILE",
+    "-f",
+    "spec",
+    type=FILE,
+    default="rollout.toml",
+    show_default=True,
+    help="The spec file beside it.",
+)
+@reading()
+@click.pass_context
+def doctor(ctx: click.Context, spec: Path, url: str, output: str) -> None:
+    """Find what is wrong with a set-up, show what tells so, and say what to do. Exits 1 if anything is."""
+    found = commands.diagnose(url, spec)
+    emit(found, output, screens.doctor)
+    ctx.exit(Exit.failure if found.faults else Exit.ok)
+
+
+# What changes: each with a reason for the audit.
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@named("--to", "TO", type=Share(), help='The share to enter, as "25%". Default: the next step of the ramp.')
+@named("--force", "FORCE", is_flag=True, help="Skip gates and soak; never flags. Needs a reason.")
+@confirmed()
+@changing()
+def promote(name: str, branch: str | None, to: float | None, force: bool, yes: bool, reason: str, **who: Any) -> None:
+    """One step up: a branch, or every active one (all or none). Refused while a gate is not through."""
+    if force:
+        reason = reason_for("Skipping the gates", reason)
+        ask_first(f"Promote {name}{f'/{branch}' if branch else ''} without its gates?", yes=yes)
+    _steer(
+        who, lambda backend, actor: steer.promote(backend, name, branch, to=to, force=force, reason=reason, actor=actor)
+    )
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@changing()
+def rollback(name: str, branch: str | None, reason: str, **who: Any) -> None:
+    """Back to control at once: a branch with what comes after it, or all of them. Every process hears of it within a
+    second."""
+    _steer(who, lambda backend, actor: steer.rollback(backend, name, branch, reason=reason, actor=actor))
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@changing()
+def pause(name: str, branch: str | None, reason: str, **who: Any) -> None:
+    """Stay where it is: no promotion until it is resumed. A breach still rolls back."""
+    _steer(who, lambda backend, actor: steer.pause(backend, name, branch, reason=reason, actor=actor))
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@changing()
+def resume(name: str, branch: str | None, reason: str, **who: Any) -> None:
+    """Go on after a pause; after a rollback, begin again in shadow."""
+    _steer(who, lambda backend, actor: steer.resume(backend, name, branch, reason=reason, actor=actor))
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@confirmed()
+@changing()
+def reset(name: str, branch: str | None, yes: bool, reason: str, **who: Any) -> None:
+    """Begin again in shadow with new evidence, from wherever it is."""
+    reason = reason_for("A reset", reason)
+    ask_first(f"Take {name}{f'/{branch}' if branch else ''} back to shadow and begin again?", yes=yes)
+    _steer(who, lambda backend, actor: steer.reset(backend, name, branch, reason=reason, actor=actor))
+
+
+@main.command()
+@rollout_name()
+@BRANCH
+@changing()
+def approve(name: str, branch: str | None, reason: str, **who: Any) -> None:
+    """Let a branch enter the next step, where the ramp asks a person. The last gate: refused before the others are
+    through."""
+    _steer(who, lambda backend, actor: steer.approve(backend, name, branch, reason=reason, actor=actor))
+
+
+@main.command()
+@named("--tick", "TICK", "tick_s", type=Duration(), default="1s", show_default=True, help="Between two decisions.")
+@named("--process", "PROCESS", default=process_name, help="Its name in the lease and the audit (default: host:pid).")
+@database()
+def controller(tick_s: float, process: str, url: str) -> None:
+    """Decide in a process of its own, until SIGTERM or Ctrl-C. Of several, one leads; the others wait."""
+    commands.control(url, tick_s=tick_s, process=process, told=lambda text: click.echo(text, err=True))
+
+
+@main.command()
+@click.argument("name", default="shop", type=click.Choice(["shop"]))
+@named("--serve", "SERVE", is_flag=True, help="Stay up afterwards, to be played with.")
+@named("--database-url", "DEMO_DATABASE_URL", "url", metavar="URL", help="Record it there. Default: a file of its own.")
+@named("--report", "REPORT", "out", type=FILE, default="report.html", show_default=True, help="Where the report goes.")
+@click.pass_context
+def demo(ctx: click.Context, name: str, serve: bool, url: str | None, out: Path) -> None:
+    """A monolith gets a fan-out in shadow, ramps up, breaks and rolls back by itself, in one minute."""
+    ctx.exit(commands.demo(serve=serve, database_url=url, report=out))
+
+
+def _steer(who: dict[str, Any], verb: Steering) -> None:
+    """Run one change and tell what moved."""
+    emit(run(who["url"], lambda backend: verb(backend, who["actor"])), who["output"], screens.moved)
+
+
+for command in (
+    groups.init,
+    groups.apply,
+    groups.config,
+    groups.flag,
+    groups.db,
+    groups.purge,
+    groups.audit,
+):
+    main.add_command(command)

@@ -1,5 +1,5 @@
 """Tables for a terminal and pages for a browser."""
 
-from rollout_render.emit import emit, say
+from rollout_render.emit import deliver, document, emit, say
 
-__all__ = ["emit", "say"]
+__all__ = ["deliver", "document", "emit", "say"]

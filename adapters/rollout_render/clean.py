@@ -49,6 +49,8 @@ def plain(value: Any) -> Any:
     too."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

@@ -7,12 +7,15 @@ import getpass
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, TypeVar
 
 import click
 
+from rollout.domain.durations import seconds, share_of
 from rollout.domain.standing import Word
 from rollout.errors import RolloutError, UnknownName
 from rollout_render.clean import clean_block
@@ -31,6 +34,14 @@ class Exit(IntEnum):
     holding = 3
     rolled_back = 4
     interrupted = 130
+
+    @classmethod
+    def of_actions(cls, actions: Iterable[str]) -> Exit:
+        """Of what ``check`` would decide: a rollback, a hold, or a step."""
+        found = set(actions)
+        if found & {"rollback", "stop_shadow"}:
+            return cls.rolled_back
+        return cls.holding if "hold" in found else cls.ok
 
     @classmethod
     def of(cls, word: Word) -> Exit:
@@ -112,6 +123,55 @@ def confirmed() -> Callable[[F], F]:
     return named("--yes", "YES", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
+class Share(click.ParamType[float]):
+    """A share of calls: ``25%`` or ``0.25``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return share_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Since(click.ParamType[float]):
+    """A time in the past, as epoch seconds: ``2h`` (ago), or ``2026-11-20T12:00`` (UTC unless it says otherwise)."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return time.time() - seconds(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f'"{value}" is no time; write for example "2h" (ago) or "2026-11-20T12:00" (UTC)', param, ctx)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class Duration(click.ParamType[float]):
+    """A span in seconds: ``90s``, ``10m``, ``7d``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return seconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def since() -> Callable[[F], F]:
+    return named(
+        "--since", "SINCE", type=Since(), help='Only from then on: "2h" (ago) or a time in UTC. Default: the start.'
+    )
+
+
 def rollout_name(**rest: Any) -> Callable[[F], F]:
     return click.argument("name", metavar="[NAME]" if rest.get("required") is False else "NAME", **rest)
 
@@ -123,6 +183,11 @@ def whoami() -> str:
     except (KeyError, OSError):
         user = f"uid-{os.getuid()}" if hasattr(os, "getuid") else "somebody"
     return f"{user}@{socket.gethostname()}"
+
+
+def process_name() -> str:
+    """``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def on_a_terminal() -> bool:
@@ -146,14 +211,3 @@ def reason_for(what: str, reason: str) -> str:
     if not on_a_terminal():
         raise click.UsageError(f'{what} needs a reason for the audit: add --reason "…".')
     return str(click.prompt("Reason", err=True)).strip()
-
-
-def pairs(items: Iterable[str]) -> dict[str, str]:
-    """``("a=1", "b=2")`` as a mapping; a usage error names what is none."""
-    found = {}
-    for item in items:
-        name, sign, value = item.partition("=")
-        if not sign:
-            raise click.UsageError(f'"{item}" is no NAME=VALUE.')
-        found[name] = value
-    return found

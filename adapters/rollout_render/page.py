@@ -23,7 +23,7 @@ from rollout.domain.standing import Word
 from rollout.domain.state import Decision
 from rollout_render import svg, words
 from rollout_render.clean import clean
-from rollout_render.screens import summary, unique
+from rollout_render.tables import summary, unique
 from rollout_render.terminal import GRADES
 
 TONES = {

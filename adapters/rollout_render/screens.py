@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rollout.domain.gates import Finding, Grade
-from rollout.domain.report import Example, Field
-from rollout.domain.report_values import Cost, Funnel, Mismatch
+from rollout.domain.checkup import Diagnosis
+from rollout.domain.lifecycle import place
 from rollout.domain.state import Decision, FlagOverride, Lease
-from rollout.usecases.look import PolicyShown, RolloutStatus, Shown, Status
+from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
-from rollout_render import words
+from rollout.usecases.steer import Checked, Steered
+from rollout_render import tables, words
 from rollout_render.terminal import STYLES, cell, grade, table, title, word
 
 BLANK = Text("")
@@ -35,7 +35,7 @@ def status(seen: Status) -> RenderableType:
     for rollout in seen.rollouts:
         blocks += [BLANK, rollout_block(rollout)]
     if seen.recent:
-        blocks += [BLANK, title("Newest decisions"), recent(seen.recent)]
+        blocks += [BLANK, title("Newest decisions"), tables.recent(seen.recent)]
     return Group(*blocks)
 
 
@@ -81,42 +81,22 @@ def _overrides(flags: Sequence[FlagOverride]) -> str:
     return ", ".join(f"{flag.flag}={flag.value}{f' for {flag.key}' if flag.key else ''}" for flag in flags[:5])
 
 
-def recent(decisions: Sequence[Decision]) -> RenderableType:
-    rows = [
-        (
-            cell(words.utc(d.at, date=False), "dim"),
-            cell(d.rollout),
-            cell(d.action, _action_style(d.action)),
-            cell(summary(d)),
-        )
-        for d in decisions
-    ]
-    made = table(("", "", "", "what"), rows, stretch="what")
-    made.show_header = False
-    return Padding(made, (0, 0, 0, 2))
-
-
-def summary(decision: Decision) -> str:
-    """What moved, and why."""
-    return " · ".join(part for part in (words.moves(decision.moves), decision.reason) if part) or "no move"
-
-
-def _action_style(action: str) -> str:
-    return {"rollback": "bold red", "promote": "green", "complete": "green", "pause": "yellow"}.get(action, "")
-
-
 def show(seen: Shown) -> RenderableType:
     """One rollout in detail."""
     lines: list[RenderableType] = [rollout_block(seen.status), BLANK, cell(seen.status.sentence, "bold")]
-    if gates := unique(f for branch in seen.status.branches for f in branch.findings):
+    if gates := tables.unique(f for branch in seen.status.branches for f in branch.findings):
         lines += [
             BLANK,
             title("Gates", "" if any(f.bound for f in gates) else "threshold gates state no error bound"),
-            findings(gates),
+            tables.findings(gates),
         ]
-    lines += [BLANK, title("Calls", "since the first block"), funnel(seen.funnel)]
+    lines += [BLANK, title("Calls", "since the first block"), tables.funnel(seen.funnel)]
     if seen.mismatches:
-        lines += [BLANK, title("What differs", f"more: rollout diff {seen.status.name}"), mismatches(seen.mismatches)]
+        lines += [
+            BLANK,
+            title("What differs", f"more: rollout diff {seen.status.name}"),
+            tables.mismatches(seen.mismatches),
+        ]
     curves = [(unit or "calls", points) for unit, points in seen.curves.items() if points]
     if curves:
         lines += [BLANK, title("Last 30 minutes", "calls; for each unit the share that differed")]
@@ -127,65 +107,14 @@ def show(seen: Shown) -> RenderableType:
             for name, points in curves
         ]
     if seen.decisions:
-        lines += [BLANK, title("Newest decisions", f"more: rollout history {seen.status.name}"), recent(seen.decisions)]
+        lines += [
+            BLANK,
+            title("Newest decisions", f"more: rollout history {seen.status.name}"),
+            tables.recent(seen.decisions),
+        ]
     if seen.late_blocks:
         lines += [BLANK, cell(f"{words.count(seen.late_blocks)} blocks came too late to be judged", "yellow")]
     return Group(*lines)
-
-
-def unique(found: Iterable[Finding]) -> list[Finding]:
-    """Each finding once: the branches of a group share theirs."""
-    return list({(f.unit, f.gate): f for f in found}.values())
-
-
-def findings(found: Sequence[Finding]) -> RenderableType:
-    """The numbers of every gate; below, the sentence of each that does not pass."""
-    rows = [
-        (
-            cell(f.unit),
-            cell(f.gate),
-            grade(f.grade),
-            words.measured(f.observed, f.unit_name),
-            words.measured(f.limit, f.unit_name),
-            words.measured(f.baseline, f.unit_name),
-            words.count(f.n),
-        )
-        for f in found
-    ]
-    columns = ("unit", "gate", "", "observed", "limit", "control", "n")
-    whys = [cell(f"  {f.unit} {f.gate}: {f.why}", "dim") for f in found if f.grade is not Grade.passed and f.why]
-    return Group(table(columns, rows, right=columns[3:]), *whys)
-
-
-def funnel(seen: Funnel) -> RenderableType:
-    rows = [
-        (
-            step.name,
-            words.count(step.count),
-            words.share(step.of_seen),
-            cell("; ".join(f"{words.count(n)} {reason}" for reason, n in step.drops.items()), "dim"),
-        )
-        for step in seen.steps
-    ]
-    return table(
-        ("step", "calls", "of seen", "lost before it"), rows, right=("calls", "of seen"), stretch="lost before it"
-    )
-
-
-def mismatches(found: Sequence[Mismatch]) -> RenderableType:
-    rows = [
-        (
-            cell(m.path, limit=60),
-            cell(m.kind),
-            cell(m.branch or "(none)"),
-            words.count(m.count),
-            words.share(m.share),
-            words.share(m.noise_share),
-        )
-        for m in found
-    ]
-    columns = ("path", "kind", "branch", "calls", "share", "noise")
-    return table(columns, rows, right=("calls", "share", "noise"), stretch="path")
 
 
 def diff(seen: Diff) -> RenderableType:
@@ -197,31 +126,11 @@ def diff(seen: Diff) -> RenderableType:
             f"{seen.rollout}: what differs",
             f"of {words.count(seen.compared)} compared calls; noise: control against itself",
         ),
-        mismatches(seen.mismatches),
+        tables.mismatches(seen.mismatches),
     ]
     for example in seen.examples:
-        lines += [BLANK, pair(example, seen.path)]
+        lines += [BLANK, tables.pair(example, seen.path)]
     return Group(*lines)
-
-
-def pair(example: Example, path: str | None = None) -> RenderableType:
-    """One stored pair, redacted."""
-    head = title(f"{example.method} {example.route}", f"{words.utc(example.at)} · trial {example.trial}")
-    shown = [d for d in example.differences if path is None or d.get("path") == path]
-    rows = [
-        (
-            cell(d.get("path", ""), limit=60),
-            cell(d.get("kind", "")),
-            _side(d.get("control")),
-            _side(d.get("candidate")),
-        )
-        for d in shown
-    ]
-    return Group(head, table(("path", "kind", "control", "candidate"), rows, stretch="candidate"))
-
-
-def _side(value: object) -> Text:
-    return cell("absent", "dim") if value is None else cell(value, limit=120)
 
 
 def cost(seen: Costs) -> RenderableType:
@@ -229,29 +138,11 @@ def cost(seen: Costs) -> RenderableType:
         return cell("No usage has been recorded: call rollout.record_usage(…) in branches and control, or give meter=.")
     lines: list[RenderableType] = [
         title(f"{seen.rollout}: cost", f"month: 30 days at 100 % of {words.rate(seen.calls_per_s)}"),
-        costs(seen.lines),
+        tables.costs(seen.lines),
     ]
     if any(line.unpriced for line in seen.lines):
         lines.append(cell("Runs without a price are unknown, not free: sums are lower bounds.", "yellow"))
     return Group(*lines)
-
-
-def costs(lines: Sequence[Cost]) -> RenderableType:
-    rows = [
-        (
-            cell(line.unit),
-            line.side,
-            words.count(line.runs),
-            words.count(line.unpriced),
-            f"{words.count(line.tokens_in)}/{words.count(line.tokens_out)}",
-            words.dollars(line.spent_usd),
-            words.dollars(line.per_call_usd),
-            words.dollars(line.month_usd),
-        )
-        for line in lines
-    ]
-    columns = ("unit", "side", "runs", "no price", "tokens", "so far", "per call", "a month")
-    return table(columns, rows, right=columns[2:])
 
 
 def history(decisions: Sequence[Decision]) -> RenderableType:
@@ -264,11 +155,11 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
             (f"#{d.number:<4}", "dim"),
             (words.utc(d.at), "dim"),
             "  ",
-            (cell(d.action).plain, _action_style(d.action) or "bold"),
+            (cell(d.action).plain, tables.action_style(d.action) or "bold"),
             "  ",
         )
         head.append(f"{cell(d.actor).plain} ({d.trigger.value}) · policy v{d.policy_version}", style="dim")
-        lines += [head, Padding(cell(summary(d)), (0, 0, 0, 6))]
+        lines += [head, Padding(cell(tables.summary(d)), (0, 0, 0, 6))]
         lines += [
             Padding(
                 Text.assemble(
@@ -284,13 +175,8 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
 
 def policy(seen: PolicyShown) -> RenderableType:
     return Group(
-        title(f"{seen.rollout}: policy v{seen.version}", f"{seen.versions} versions stored"), fields(seen.fields)
+        title(f"{seen.rollout}: policy v{seen.version}", f"{seen.versions} versions stored"), tables.fields(seen.fields)
     )
-
-
-def fields(found: Sequence[Field]) -> RenderableType:
-    rows = [(f.name, cell(f.origin, "dim"), cell(words.value(f.value))) for f in found]
-    return table(("field", "from", "value"), rows, stretch="value")
 
 
 def flags(found: Sequence[FlagOverride]) -> RenderableType:
@@ -308,3 +194,52 @@ def flags(found: Sequence[FlagOverride]) -> RenderableType:
         for f in found
     ]
     return table(("flag", "key", "value", "since", "by", "reason"), rows, stretch="reason")
+
+
+def audit(seen: AuditCheck) -> RenderableType:
+    if not seen.breaks:
+        return cell(
+            f"The audit is whole: {words.count(seen.decisions)} decisions of {seen.rollouts} rollouts.", "green"
+        )
+    rows = [(cell(b.rollout), f"#{b.number}", cell(b.kind), cell(b.what)) for b in seen.breaks]
+    return Group(
+        cell("The audit is broken: what follows these decisions cannot be trusted.", "bold red"),
+        table(("rollout", "decision", "kind", "what"), rows, stretch="what"),
+    )
+
+
+def doctor(seen: Diagnosis) -> RenderableType:
+    """Each fault as a small letter: what, evidence, remedy."""
+    if not seen.faults:
+        return cell(f"All well: {len(seen.checked)} checks of {seen.database} found nothing.", "green")
+    lines: list[RenderableType] = [title(f"{len(seen.faults)} faults", seen.database)]
+    for fault in seen.faults:
+        whose = f"{fault.rollout}: " if fault.rollout else ""
+        lines += [
+            BLANK,
+            Text.assemble((f"{cell(fault.name).plain}  ", "bold red"), cell(f"{whose}{fault.what}")),
+            Padding(cell(f"seen: {fault.evidence}", "dim"), (0, 0, 0, 4)),
+            Padding(cell(f"do: {fault.remedy}"), (0, 0, 0, 4)),
+        ]
+    return Group(*lines)
+
+
+def check(seen: Sequence[Checked]) -> RenderableType:
+    """What would be decided of each unit, and why."""
+    lines: list[RenderableType] = []
+    for unit, verdict, found in seen:
+        style = tables.action_style(verdict.action) or "bold"
+        lines.append(Text.assemble((cell(unit).plain, "bold"), "  ", (verdict.action.replace("_", " "), style)))
+        lines += [Padding(cell(reason), (0, 0, 0, 2)) for reason in verdict.reasons]
+        if found:
+            lines.append(Padding(tables.findings(found), (0, 0, 0, 2)))
+        lines.append(BLANK)
+    return Group(*lines, cell("Nothing was changed.", "dim"))
+
+
+def moved(seen: Steered) -> RenderableType:
+    """What a change did."""
+    if not seen.changed:
+        return cell(f"Nothing changed: {seen.note or 'it stood like that before'}.")
+    lines = [(move.before.branch, place(move.before), place(move.after)) for move in seen.moves]
+    return Group(*(cell(f"{seen.rollout}/{branch}: {before} → {after}") for branch, before, after in lines))

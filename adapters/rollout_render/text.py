@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rollout.domain.report import Report
 from rollout.domain.report_values import Comparison, ErrorLine, Latency
-from rollout_render import screens, words
+from rollout_render import tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
 BLANK = Text("")
@@ -39,23 +39,23 @@ def report_screen(r: Report) -> RenderableType:
     ]
     if r.gates:
         note = "" if r.verdict.bound else "thresholds: no error bound"
-        parts += _part("Gates", screens.findings(screens.unique(r.gates)), note)
-    parts += _part("From call to comparison", screens.funnel(r.funnel))
+        parts += _part("Gates", tables.findings(tables.unique(r.gates)), note)
+    parts += _part("From call to comparison", tables.funnel(r.funnel))
     if r.comparisons:
         parts += _part("Comparisons", _comparisons(r.comparisons))
     if r.mismatches:
-        parts += _part("What differs", screens.mismatches(r.mismatches[:20]), "noise: control against itself")
-        parts += [part for example in r.examples[:2] for part in (BLANK, screens.pair(example))]
+        parts += _part("What differs", tables.mismatches(r.mismatches[:20]), "noise: control against itself")
+        parts += [part for example in r.examples[:2] for part in (BLANK, tables.pair(example))]
     if r.latency:
         parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")
     if r.cost:
         note = f"month: 30 days at 100 % of {words.rate(r.window.calls_per_s)}; no price is unknown, not free"
-        parts += _part("Cost", screens.costs(r.cost), note)
+        parts += _part("Cost", tables.costs(r.cost), note)
     if r.errors:
         parts += _part("Errors", _errors(r.errors))
     if r.timeline:
-        parts += _part("Decisions", screens.recent(r.timeline[:10]), f"{len(r.timeline)} read, newest first")
-    parts += _part("Policy in force", screens.fields(r.policy))
+        parts += _part("Decisions", tables.recent(r.timeline[:10]), f"{len(r.timeline)} read, newest first")
+    parts += _part("Policy in force", tables.fields(r.policy))
     parts += _part("What is missing", _missing(r))
     return Group(*parts)
 

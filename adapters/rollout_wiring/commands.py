@@ -1,15 +1,33 @@
-"""What the command line needs of the adapters: a database opened for one verb, in the one ``asyncio.run`` there is."""
+"""What the command line needs of the adapters: a database opened for one verb, spec files, the schema, the demo.
+
+Adapters are imported where they are used: ``rollout --help`` should not wait for a database driver.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from rollout.domain.checkup import Diagnosis, Fault
+from rollout.domain.state import Policy
+from rollout.errors import DatabaseError, RolloutError, SchemaError, SpecError
 from rollout.ports import Backend
+from rollout.usecases.doctor import doctor
+from rollout.usecases.steer import Steered
+from rollout_wiring.embed import SystemClock
+
+if TYPE_CHECKING:
+    from rollout_spec import Spec
 
 T = TypeVar("T")
 Verb = Callable[[Backend], Awaitable[T]]
+Steering = Callable[[Backend, str], Awaitable[Steered]]  # the second argument: who does it
 
 
 def run(url: str, verb: Verb[T]) -> T:
@@ -18,7 +36,7 @@ def run(url: str, verb: Verb[T]) -> T:
 
 
 def go(work: Coroutine[Any, Any, T]) -> T:
-    """The command line's one ``asyncio.run``; uvloop does not pay for a single command."""
+    """The command line's one ``asyncio.run``."""
     return asyncio.run(work)
 
 
@@ -30,3 +48,173 @@ async def _with_backend(url: str, verb: Verb[T]) -> T:
         return await verb(backend)
     finally:
         await backend.close()
+
+
+# The spec file
+
+
+def checked(path: Path, url: str) -> tuple[Spec, str]:
+    """A spec without mistakes, held against the registered rollouts where there is a database; and what was checked."""
+    from rollout_spec import read_spec
+
+    spec = read_spec(path)
+    try:
+        policies = run(url, _policies)
+    except DatabaseError:
+        return spec, "by itself (no database to hold it against)"
+    _refuse(spec, policies)
+    return spec, "by itself and against the registered rollouts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one rollout. ``fields``: what the spec sets; empty after a reset."""
+
+    rollout: str
+    version: int
+    fields: Sequence[str]
+
+
+def apply(url: str, path: Path, *, reset: bool, actor: str, reason: str) -> Sequence[Applied]:
+    """Put the fields of a spec file on top of what the code declares, or (``reset``) take them all away again."""
+    from rollout_spec import read_spec
+
+    spec = read_spec(path)
+
+    async def verb(backend: Backend) -> Sequence[Applied]:
+        policies = await _policies(backend)
+        _refuse(spec, policies)
+        done = []
+        for name in spec.rollouts:
+            fields = None if reset else spec.fields(name)
+            policy = await backend.state.apply(name, fields, spec.origin, actor, reason)
+            done.append(Applied(rollout=name, version=policy.version, fields=sorted(fields or ())))
+        return done
+
+    return run(url, verb)
+
+
+def example(url: str) -> str:
+    """A commented spec file: of what is in force, where there is a database; else of a sample."""
+    from rollout_spec import example
+
+    try:
+        policies = run(url, _policies)
+    except DatabaseError:
+        policies = {}
+    return example(policies or None)
+
+
+def schema_of_spec() -> dict[str, Any]:
+    from rollout_spec import json_schema
+
+    return json_schema()
+
+
+def _refuse(spec: Spec, policies: dict[str, Policy]) -> None:
+    if problems := spec.check_against(policies):
+        raise SpecError(spec.path, problems)
+
+
+async def _policies(backend: Backend) -> dict[str, Policy]:
+    return dict((await backend.state.load()).policies)
+
+
+# The database
+
+
+def upgrade(url: str) -> str | None:
+    from rollout_sql import schema
+
+    return go(schema.upgrade(url))
+
+
+def current(url: str) -> str | None:
+    from rollout_sql import schema
+
+    return go(schema.current(url))
+
+
+def newest() -> str:
+    from rollout_sql import schema
+
+    return schema.known()[-1]
+
+
+def check(url: str) -> list[str]:
+    from rollout_sql import schema
+
+    return go(schema.check(url))
+
+
+def sql(url: str) -> str:
+    from rollout_sql import schema
+
+    return go(schema.sql(url))
+
+
+def diagnose(url: str, path: Path) -> Diagnosis:
+    """Everything that is wrong with a set-up; also what keeps the database from being opened at all."""
+    try:
+        fields = _fields(path)
+    except SpecError as error:
+        fields, faults = None, [_fault("spec_file", "The spec file is wrong.", error, f"rollout config check {path}")]
+    else:
+        faults = []
+    try:
+        found = run(url, lambda backend: doctor(backend, time.time, fields))
+    except SchemaError as error:
+        return _unopened(url, [_fault("schema", "The database has another version's schema.", error), *faults])
+    except DatabaseError as error:
+        return _unopened(url, [_fault("database", "The database cannot be used.", error), *faults])
+    return Diagnosis(database=found.database, checked=found.checked, faults=(*faults, *found.faults))
+
+
+def _fields(path: Path) -> dict[str, dict[str, Any]] | None:
+    from rollout_spec import read_spec
+
+    if not path.exists():
+        return None
+    spec = read_spec(path)
+    return {name: spec.fields(name) for name in spec.rollouts}
+
+
+def _unopened(url: str, faults: Sequence[Fault]) -> Diagnosis:
+    from rollout_sql import masked
+
+    return Diagnosis(database=masked(url), checked=("database", "schema"), faults=tuple(faults))
+
+
+def _fault(name: str, what: str, error: RolloutError, remedy: str = "") -> Fault:
+    """A fault of an error's message, whose last sentence says what to do."""
+    evidence, dot, last = str(error).rpartition(". ")
+    if remedy or not dot:
+        return Fault(name=name, rollout="", what=what, evidence=str(error), remedy=remedy or "Read the message.")
+    return Fault(name=name, rollout="", what=what, evidence=evidence, remedy=last)
+
+
+# What stays
+
+
+def control(url: str, *, tick_s: float, process: str, told: Callable[[str], None]) -> None:
+    """A controller as a process of its own, until SIGTERM or Ctrl-C; it gives its lease back at the end."""
+    from rollout.engine.controller import Controller
+
+    async def verb(backend: Backend) -> None:
+        controller = Controller(backend.state, backend.ledger, SystemClock(), holder=process, tick_s=tick_s)
+        ticking = asyncio.ensure_future(controller.run())
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(ending, ticking.cancel)
+        told(f"controller {process} on {backend.url}, a look every {tick_s:g} s; Ctrl-C ends it")
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        await controller.stop()
+
+    run(url, verb)
+
+
+def demo(*, serve: bool, database_url: str | None, report: Path) -> int:
+    """Run the demo; its exit code says whether everything happened that should."""
+    from rollout_demo.main import run as play
+
+    return play(serve=serve, database_url=database_url, report=report)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from rollout.domain.audit import Break
 from rollout.domain.durations import duration_text
 from rollout.domain.evidence import Figures
+from rollout.domain.layers import layered
 from rollout.domain.state import BranchState, FlagOverride, Lease, Mode, Policy, Snapshot
 
 MOST_SKEW_S: Final = 2.0
@@ -41,14 +42,13 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutFacts:
-    """What the checks know of one rollout. ``recent``: figures of the rollout itself over the last hour, ``ever``
-    over all time; ``newest``: the second of the newest block; ``closed``: unit → up to which second the controller
-    folded, None: it never did."""
+    """What the checks know of one rollout. ``recent``: figures of the rollout itself over the last hour, ``pairs``:
+    of all its pairs in that hour; ``newest``: the second of the newest block; ``closed``: unit → up to which second the
+    controller folded, None: it never did."""
 
     policy: Policy
     states: Mapping[str, BranchState]
     recent: Figures
-    ever: Figures
     pairs: Figures
     newest: int | None
     closed: Mapping[str, int | None]
@@ -146,15 +146,16 @@ def spec_drift(facts: Facts) -> Iterator[Fault]:
             remedy="Correct the name in the file, or start the application that declares it.",
         )
     for one in facts.rollouts:
-        applied = sorted(field for field, origin in one.policy.origins.items() if origin.startswith("spec"))
-        wanted = sorted(one.spec or ())
-        if wanted and applied != wanted:
+        applied = {field for field, origin in one.policy.origins.items() if origin.startswith("spec ")}
+        wanted = one.spec or {}
+        changed = sorted({*_differ(one.policy, wanted), *(applied - set(wanted))})
+        if changed:
             yield fault_of(
                 one,
                 "spec_not_applied",
                 "The spec file differs from what is in force.",
-                f"the file sets {', '.join(wanted)}; applied: {', '.join(applied) or 'nothing'}",
-                "rollout apply",
+                f"{', '.join(changed)}: the file and the database disagree",
+                "rollout apply puts the file in force; rollout config show tells what is.",
             )
 
 
@@ -169,6 +170,17 @@ CHECKS: Final[Mapping[str, Check]] = {
     "fenced": fenced,
     "spec": spec_drift,
 }
+
+
+def _differ(policy: Policy, wanted: Mapping[str, Any]) -> list[str]:
+    """The fields that would change if they were applied."""
+    now = policy.to_dict()
+    found = []
+    for name, value in wanted.items():
+        then = layered(policy, {name: value}, {name: ""}, version=policy.version, at=policy.registered_at).to_dict()
+        if any(then[key] != now[key] for key in now if key != "origins"):
+            found.append(name)
+    return found
 
 
 def fault_of(one: RolloutFacts, name: str, what: str, evidence: str, remedy: str) -> Fault:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
 
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.gates import Finding, Grade
-from rollout.domain.lifecycle import waits_for
-from rollout.domain.state import BranchPolicy, BranchState, Mode, Policy
+from rollout.domain.judgement import Case, context_of
+from rollout.domain.state import BranchPolicy, BranchState, FlagOverride, Mode, Policy
+from rollout.domain.verdict import Context
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Word(StrEnum):
@@ -19,7 +24,7 @@ class Word(StrEnum):
     ready = "ready"
     soaking = "soaking"
     frozen = "frozen"
-    waiting = "waiting"  # for a person (an approval, a ramp moved by hand), or for the branch it comes after
+    waiting = "waiting"  # for a person, a flag, or the branch it comes after
     paused = "paused"
     holding = "holding"
     rolled_back = "rolled_back"
@@ -62,36 +67,31 @@ class Standing:
     findings: Sequence[Finding] = ()
 
 
-def stand(policy: Policy, state: BranchState, findings: Sequence[Finding], now: float, waits: str = "") -> Standing:
-    """The standing of one branch; ``findings`` are those of its unit, ``waits``: for what branch before it, a
-    sentence."""
-    branch = policy.branch(state.branch)
-    ramp = policy.ramp
-    known = 0 <= state.stage <= ramp.last
-    soak_s = ramp.soak_at(state.stage) if known else 0.0
-    left_s = max(0.0, state.entered_at + soak_s - now) if state.mode is Mode.active else 0.0
-    word, why = _word(policy, state, findings, left_s, now, waits)
-    return Standing(
-        rollout=state.rollout,
-        branch=state.branch,
-        unit=branch.unit if branch else state.branch,
-        word=word,
-        why=why,
-        at=state.at_text(),
-        next=_next(policy, state),
-        mode=state.mode,
-        stage=state.stage,
-        stages=len(ramp.stages),
-        share=state.share,
-        shadow=state.shadow,
-        entered_at=state.entered_at,
-        soak_s=soak_s,
-        left_s=round(left_s, 3),
-        required=branch.required if branch else True,
-        approved=state.approved,
-        cause=state.cause,
-        findings=tuple(findings),
-    )
+def stands(
+    policy: Policy,
+    states: Mapping[str, BranchState],
+    findings: Mapping[str, Sequence[Finding]],
+    flags: Sequence[FlagOverride],
+    now: float,
+    *,
+    behind_s: Mapping[str, float] = NOTHING,
+    reasons: Mapping[str, str] = NOTHING,
+) -> tuple[Standing, ...]:
+    """Every branch of a rollout, in the order declared. ``findings``, ``behind_s`` (seconds of evidence that are not
+    read yet) and ``reasons`` (of the newest rollback) are by unit; ``now``: epoch seconds by the database's clock."""
+    found: list[Standing] = []
+    for unit, members in policy.units().items():
+        present = [branch for branch in members if branch.name in states]
+        if not present:
+            continue
+        case = Case(policy=policy, unit=unit, states=states, flags=flags, now=now, behind_s=behind_s.get(unit, 0.0))
+        context = context_of(case)
+        judged = tuple(findings.get(unit, ()))
+        found += [
+            _stand(policy, branch, states[branch.name], context, judged, reasons.get(unit, "")) for branch in present
+        ]
+    order = [branch.name for branch in policy.branches]
+    return tuple(sorted(found, key=lambda standing: order.index(standing.branch)))
 
 
 def worst(standings: Sequence[Standing]) -> Word:
@@ -99,63 +99,82 @@ def worst(standings: Sequence[Standing]) -> Word:
     return max((standing.word for standing in standings), key=_ORDER.index, default=Word.completed)
 
 
-def stands(
-    policy: Policy, states: Mapping[str, BranchState], findings: Sequence[Finding], now: float
-) -> tuple[Standing, ...]:
-    """Every branch of a rollout, in the order declared; ``findings`` are told apart by their unit."""
-    return tuple(
-        stand(
-            policy,
-            states[branch.name],
-            [f for f in findings if f.unit == branch.unit],
-            now,
-            _waits(policy, states, branch),
-        )
-        for branch in policy.branches
-        if branch.name in states
+def _stand(
+    policy: Policy,
+    branch: BranchPolicy,
+    state: BranchState,
+    context: Context,
+    findings: tuple[Finding, ...],
+    reason: str,
+) -> Standing:
+    word, why = _word(policy, state, context, findings, reason)
+    moves = state.mode in (Mode.active, Mode.paused) and context.target is not None
+    return Standing(
+        rollout=state.rollout,
+        branch=state.branch,
+        unit=branch.unit,
+        word=word,
+        why=why,
+        at=state.at_text(),
+        next=percent(context.target) if moves and context.target is not None else "",
+        mode=state.mode,
+        stage=state.stage,
+        stages=len(policy.ramp.stages),
+        share=state.share,
+        shadow=state.shadow,
+        entered_at=state.entered_at,
+        soak_s=policy.ramp.soak_at(min(max(state.stage, 0), policy.ramp.last)),
+        left_s=round(context.soak_left_s, 3),
+        required=branch.required,
+        approved=state.approved,
+        cause=state.cause,
+        findings=findings,
     )
 
 
-def _waits(policy: Policy, states: Mapping[str, BranchState], branch: BranchPolicy) -> str:
-    """What the unit of a branch waits for before its next step, or ``""``."""
-    above = [share for share in policy.ramp.stages if share > states[branch.name].share]
-    return waits_for(policy, states, branch.unit, above[0]) if above else ""
-
-
-def _next(policy: Policy, state: BranchState) -> str:
-    """The stage after this one, as text."""
-    if state.mode in (Mode.completed, Mode.rolled_back) or not 0 <= state.stage < policy.ramp.last:
-        return ""
-    return percent(policy.ramp.share(state.stage + 1))
-
-
 def _word(
-    policy: Policy, state: BranchState, findings: Sequence[Finding], left_s: float, now: float, waits: str
+    policy: Policy, state: BranchState, context: Context, findings: tuple[Finding, ...], reason: str
 ) -> tuple[Word, str]:
     """The word and the sentence; the order of the checks is the order in which a person wants to know."""
     if state.mode is Mode.rolled_back:
-        return Word.rolled_back, state.cause or "rolled back"
+        return Word.rolled_back, _by_whom(state, reason)
     if state.mode is Mode.paused:
-        return Word.paused, state.cause or "paused by a person"
+        return Word.paused, _by_whom(state, "")
     if state.mode is Mode.completed:
-        return Word.completed, "baked at the last stage; control is no longer compared before each step"
-    if doubt := _doubt(findings, soaked=left_s <= 0):
+        return Word.completed, "the last stage is baked; it is only watched"
+    if doubt := _doubt(findings, soaked=context.soak_left_s <= 0):
         return Word.holding, doubt
-    if left_s > 0:
-        return Word.soaking, f"{duration_text(left_s)} of {duration_text(policy.ramp.soak_at(state.stage))} left"
-    if until := policy.ramp.frozen_until(now):
-        return Word.frozen, f"promotion is frozen for {duration_text(until - now)}"
-    if waits:
-        return Word.waiting, waits
-    following = policy.ramp.share(state.stage + 1) if state.stage < policy.ramp.last else None
-    if following is not None and following in policy.ramp.approve and state.approved != following:
-        return (
-            Word.waiting,
-            f"a person must approve {percent(following)}: rollout approve {state.rollout} {state.branch}",
-        )
-    if not policy.ramp.auto:
-        return Word.waiting, f"the ramp is moved by hand: rollout promote {state.rollout} {state.branch}"
-    return Word.ready, "every gate passes" if findings else "no gate has judged yet"
+    if context.closed_by:
+        return Word.waiting, context.closed_by
+    if context.soak_left_s > 0:
+        what = "bake" if context.target is None else "soak"
+        return Word.soaking, f"{duration_text(context.soak_left_s)} of the {what} left"
+    if context.behind_s > 0:
+        return Word.waiting, f"{duration_text(context.behind_s)} of evidence are still to be read"
+    if context.target is not None and (waits := _waits(policy, state, context)):
+        return waits
+    return Word.ready, "every gate passes"
+
+
+def _by_whom(state: BranchState, reason: str) -> str:
+    """Why it was rolled back or paused: by a person, with the reason given, or by a gate, with what it found."""
+    if state.cause in ("person", ""):
+        return f"by a person: {reason}" if reason else "by a person"
+    return reason or state.cause
+
+
+def _waits(policy: Policy, state: BranchState, context: Context) -> tuple[Word, str] | None:
+    """What a step that every gate lets pass still waits for."""
+    thing = f"{state.rollout} {state.branch}"
+    if context.frozen_s > 0:
+        return Word.frozen, f"promotion is frozen for {duration_text(context.frozen_s)}"
+    if context.waits_for:
+        return Word.waiting, context.waits_for
+    if context.approval and context.target is not None:
+        return Word.waiting, f"a person must approve {percent(context.target)}: rollout approve {thing}"
+    if not context.auto:
+        return Word.waiting, f"the ramp is moved by hand: rollout promote {thing}"
+    return None
 
 
 def _doubt(findings: Sequence[Finding], *, soaked: bool) -> str:
@@ -165,6 +184,4 @@ def _doubt(findings: Sequence[Finding], *, soaked: bool) -> str:
         if found := [finding for finding in findings if finding.grade is grade]:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             return f"{found[0].gate}: {found[0].why or grade.value}{more}"
-    if soaked and not findings:
-        return "no gate has judged yet: no controller has folded any evidence of this stage"
-    return ""
+    return "no gate has judged" if soaked and not findings else ""

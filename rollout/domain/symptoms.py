@@ -110,7 +110,7 @@ def broken_audit(facts: Facts) -> Iterator[Fault]:
 def never_drawn(facts: Facts) -> Iterator[Fault]:
     for one in facts.rollouts:
         calls, policy = one.recent["calls"], one.policy
-        if calls < 20 or not any(state.shadow for state in one.states.values()):
+        if calls < FEWEST or not any(state.shadow for state in one.states.values()):
             continue
         skipped = one.recent.starting("skipped:")
         if policy.sample == 0:
@@ -136,7 +136,7 @@ _SKIPS = {
 def refused(facts: Facts) -> Iterator[Fault]:
     for one in facts.rollouts:
         why, drawn = one.recent.starting("refused:"), one.recent["drawn"]
-        if drawn >= 20 and sum(why.values()) > SHARE_REFUSED * drawn:
+        if drawn >= FEWEST and sum(why.values()) > SHARE_REFUSED * drawn:
             yield fault_of(
                 one,
                 "refused",
@@ -150,12 +150,12 @@ def nothing_compared(facts: Facts) -> Iterator[Fault]:
     for one in facts.rollouts:
         gated = any(gate.kind == "mismatches" for gate in one.policy.gates)
         clear = one.pairs["matched"] + one.pairs["ignored"] + one.pairs["mismatched"]
-        if gated and one.ever["finished"] >= 20 and not clear:
+        if gated and one.recent["finished"] >= FEWEST and not clear:
             yield fault_of(
                 one,
                 "nothing_compared",
                 "A gate on mismatches is declared, but nothing can be compared: it will hold for ever.",
-                f"{one.ever['finished']:,} trials finished, {one.pairs['incomparable']:,} of them incomparable",
+                f"{one.recent['finished']:,} trials finished, {one.pairs['incomparable']:,} of them incomparable",
                 "Look at a trial with rollout diff; give compare=Compare(view=…) for bodies that are not JSON.",
             )
 

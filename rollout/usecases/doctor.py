@@ -62,9 +62,9 @@ async def _of_one(
     backend: Backend, snapshot: Snapshot, policy: Policy, spec: Mapping[str, Mapping[str, Any]] | None
 ) -> RolloutFacts:
     name, since = policy.rollout, snapshot.now - RECENT_S
-    recent, ever = await backend.ledger.totals(name, since=since), await backend.ledger.totals(name)
+    recent = await backend.ledger.totals(name, since=since)
     pairs = Figures()
-    for total in ever:
+    for total in recent:
         if total.arm == "P":
             pairs.merge(total.figures)
     flags = {policy.flag or name, *(branch.flag for branch in policy.branches if branch.flag)}
@@ -72,7 +72,6 @@ async def _of_one(
         policy=policy,
         states=snapshot.states.get(name, {}),
         recent=report_parts.whole(recent),
-        ever=report_parts.whole(ever),
         pairs=pairs,
         newest=await _newest(backend, name, snapshot.now),
         closed={unit: await _closed(backend, name, unit) for unit in policy.units()},

@@ -13,11 +13,13 @@ from rollout.domain import report as reports
 from rollout.domain import report_parts
 from rollout.domain.audit import Break, verify
 from rollout.domain.evidence import Figures
-from rollout.domain.gates import Finding, Moment
+from rollout.domain.gates import Finding
+from rollout.domain.judgement import Case, findings_of
+from rollout.domain.lifecycle import members_of
 from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
-from rollout.domain.threshold import gate_for
+from rollout.engine.judging import gather
 from rollout.errors import UnknownName
 from rollout.ports import Backend
 
@@ -159,41 +161,43 @@ async def every_decision(backend: Backend, rollout: str) -> list[Decision]:
     return found[::-1]
 
 
-async def findings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> Sequence[Finding]:
-    """What the gates find now, of every unit, from what the controller has folded; changes nothing.
+async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> tuple[Standing, ...]:
+    """Where every branch stands, and what the gates find of it now; changes nothing.
 
     Of a unit that was rolled back: what they found then, for that is what people ask.
     """
     states = snapshot.states.get(policy.rollout, {})
-    found: list[Finding] = []
-    for unit, members in policy.units().items():
-        state = next((states[member.name] for member in members if member.name in states), None)
-        if state is None:
+    found: dict[str, Sequence[Finding]] = {}
+    behind: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for unit in policy.units():
+        members = members_of(policy, states, unit)
+        if not members:
             continue
-        if state.mode is Mode.rolled_back:
-            found += await _found_then(backend, policy.rollout, unit, state.branch)
+        if any(state.mode is Mode.rolled_back for state in members):
+            decision = await _rollback_of(backend, policy.rollout, members[0].branch)
+            if decision is not None:
+                found[unit] = [finding for finding in decision.findings if finding.unit == unit]
+                reasons[unit] = decision.reason
             continue
-        checkpoint = await backend.state.checkpoint(policy.rollout, unit)
-        if checkpoint is not None and checkpoint.entry == state.entry:
-            moment = Moment(unit=unit, share=state.share, live=state.live, now=snapshot.now)
-            for gate in map(gate_for, policy.gates):
-                found.append(gate.judge(checkpoint.states.get(gate.spec.name, gate.start()), moment))
-    return tuple(found)
+        evidence = await gather(backend.state, backend.ledger, policy, unit, members, snapshot.now)
+        behind[unit] = evidence.behind_s
+        case = Case(policy=policy, unit=unit, states=states, flags=snapshot.flags, now=snapshot.now)
+        found[unit] = findings_of(case, evidence.gates)
+    return stands(policy, states, found, snapshot.flags, snapshot.now, behind_s=behind, reasons=reasons)
 
 
-async def _found_then(backend: Backend, rollout: str, unit: str, branch: str) -> Sequence[Finding]:
-    """The findings of the newest rollback of a branch."""
+async def _rollback_of(backend: Backend, rollout: str, branch: str) -> Decision | None:
+    """The newest decision that rolled a branch back."""
     for decision in await backend.state.decisions(rollout, limit=50):
         if decision.action == "rollback" and any(move.get("branch") == branch for move in decision.moves):
-            return [finding for finding in decision.findings if finding.unit == unit]
-    return []
+            return decision
+    return None
 
 
 async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutStatus:
     policy = snapshot.policies[name]
-    states = snapshot.states.get(name, {})
-    findings = await findings_of(backend, policy, snapshot)
-    standings = stands(policy, states, findings, snapshot.now)
+    standings = await standings_of(backend, policy, snapshot)
     step_s, points = 5, 36
     series = await backend.ledger.series(name, "", snapshot.now - step_s * points, snapshot.now, step_s)
     by_step = {at: sum(figures["calls"] for figures in arms.values()) for at, arms in series}

@@ -9,11 +9,10 @@ from rollout.domain import report as reports
 from rollout.domain import report_parts
 from rollout.domain.report import Example, Material, Report
 from rollout.domain.report_values import Cost, Mismatch
-from rollout.domain.standing import stands
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, TrialRecord
-from rollout.usecases.look import findings_of, known, series
+from rollout.usecases.look import known, series, standings_of
 
 POINTS = 72  # the most points of a curve
 
@@ -46,16 +45,16 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     snapshot = await backend.state.load()
     policy = snapshot.policies[known(snapshot, name)]
     decisions = await backend.state.decisions(name, limit=100)
+    asked = since
     if since is None:
         since = await _began(backend, policy, decisions)
-    step_s = _step(snapshot.now - since)
+    step_s = step_of(snapshot.now - since)
     raw = await series(backend, policy, since, snapshot.now, step_s)
-    findings = await findings_of(backend, policy, snapshot)
     return reports.build(
         Material(
             policy=policy,
-            standings=stands(policy, snapshot.states.get(name, {}), findings, snapshot.now),
-            totals=await backend.ledger.totals(name, since=since),
+            standings=await standings_of(backend, policy, snapshot),
+            totals=await backend.ledger.totals(name, since=asked),
             curves=raw,
             step_s=step_s,
             paths=await backend.ledger.mismatches(name, limit=100),
@@ -101,7 +100,7 @@ async def _began(backend: Backend, policy: Policy, decisions: Sequence[Decision]
     return min([*known, *(decision.at for decision in decisions)], default=policy.registered_at)
 
 
-def _step(span_s: float) -> int:
+def step_of(span_s: float) -> int:
     """The step of a curve in seconds, so that it has at most ``POINTS`` points; a whole number of minutes or hours
     when long."""
     least = max(1.0, span_s / POINTS)

@@ -17,11 +17,10 @@ from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_p
 
 NAME = "profile"
 HOUR = 3_600
-STEP = 10  # seconds that one block stands for
 
 
-async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, seed: int = 7) -> None:
-    """Fill a backend; afterwards the clock stands an hour later."""
+async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, seed: int = 7, step_s: int = 10) -> None:
+    """Fill a backend; afterwards the clock stands an hour later. ``step_s``: seconds that one block stands for."""
     dice = random.Random(seed)
     branches = (
         BranchPolicy(
@@ -57,7 +56,7 @@ async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, see
     entry = {"orders": 1, "tickets": 1, "summary": 1}
     share = {"orders": 0.0, "tickets": 0.0, "summary": 0.0}
     ids = 0
-    for second in range(0, HOUR, STEP):
+    for second in range(0, HOUR, step_s):
         now = began + second
         broken = share["tickets"] >= 0.05 and second >= 2_100
         for branch, at, stage, to in (
@@ -74,14 +73,14 @@ async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, see
             await _roll_back(backend, lease, now)
             share["tickets"], entry["tickets"] = 0.0, entry["tickets"] + 1
             broken = False
-        calls = int(rate * STEP * (1 + 0.35 * math.sin(second / 700)) * dice.uniform(0.93, 1.07))
+        calls = int(rate * step_s * (1 + 0.35 * math.sin(second / 700)) * dice.uniform(0.93, 1.07))
         batch = Batch(f"{seed}-{second}", "shop-1:4127", blocks=_blocks(dice, now, calls, share, entry, broken))
         if second % 60 == 0:
             ids += 1
             batch.trials.append(_trial(ids, now, broken))
             batch.mismatches.extend(_mismatches(now, broken, f"{ids:032x}"))
         await backend.ledger.append(batch)
-        clock.advance(STEP)
+        clock.advance(step_s)
     await backend.state.set_flag(
         FlagOverride(flag=NAME, value="on", key="alice", reason="try it first", actor="ann@laptop", at=clock.wall())
     )
@@ -124,9 +123,10 @@ def _blocks(
         p.add("error:ClientConnectorError", 2)
         p.add("control_bad", 1)
         p.add("candidate_bad", 2)
+        unknown = 3 if unit == "summary" and now % HOUR < 600 else 0
+        p.add("costed", pairs - unknown)
+        p.add("unpriced", unknown)
         if unit == "summary":
-            p.add("costed", pairs - 3)
-            p.add("unpriced", 3)
             p.add("cost_nano", pairs * 1_830_000)
             p.add("tokens_in", pairs * 412)
             p.add("tokens_out", pairs * 96)
@@ -141,6 +141,7 @@ def _blocks(
             )
             b.add("fallbacks", b["bad"])
             b.add("runs", live)
+            b.add("costed", live)
             b.add("sla_missed", live // 40)
             _observe(dice, a, "latency", calls - live, 0.145, 0.35)
             _observe(dice, b, "latency", live, 0.145 * (1.0 if unit != "tickets" else slow), 0.34)

@@ -1,0 +1,142 @@
+"""The tables that screens and the text report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.report import Example, Field
+from rollout.domain.report_values import Cost, Funnel, Mismatch
+from rollout.domain.state import Decision
+from rollout_render import words
+from rollout_render.terminal import cell, grade, table, title
+
+
+def recent(decisions: Sequence[Decision]) -> RenderableType:
+    rows = [
+        (
+            cell(words.utc(d.at, date=False), "dim"),
+            cell(d.rollout),
+            cell(d.action, action_style(d.action)),
+            cell(summary(d)),
+        )
+        for d in decisions
+    ]
+    made = table(("", "", "", "what"), rows, stretch="what")
+    made.show_header = False
+    return Padding(made, (0, 0, 0, 2))
+
+
+def summary(decision: Decision) -> str:
+    """What moved, and why."""
+    return " · ".join(part for part in (words.moves(decision.moves), decision.reason) if part) or "no move"
+
+
+def action_style(action: str) -> str:
+    return {"rollback": "bold red", "promote": "green", "complete": "green", "pause": "yellow"}.get(action, "")
+
+
+def unique(found: Iterable[Finding]) -> list[Finding]:
+    """Each finding once: the branches of a group share theirs."""
+    return list({(f.unit, f.gate): f for f in found}.values())
+
+
+def findings(found: Sequence[Finding]) -> RenderableType:
+    """The numbers of every gate; below, the sentence of each that does not pass."""
+    rows = [
+        (
+            cell(f.unit),
+            cell(f.gate),
+            grade(f.grade),
+            words.measured(f.observed, f.unit_name),
+            words.measured(f.limit, f.unit_name),
+            words.measured(f.baseline, f.unit_name),
+            words.count(f.n),
+        )
+        for f in found
+    ]
+    columns = ("unit", "gate", "", "observed", "limit", "control", "n")
+    whys = [
+        Padding(cell(f"{f.unit} {f.gate}: {f.why}", "dim"), (0, 0, 0, 2))
+        for f in found
+        if f.grade is not Grade.passed and f.why
+    ]
+    return Group(table(columns, rows, right=columns[3:]), *whys)
+
+
+def funnel(seen: Funnel) -> RenderableType:
+    rows = [
+        (
+            step.name,
+            words.count(step.count),
+            words.share(step.of_seen),
+            cell("; ".join(f"{words.count(n)} {reason}" for reason, n in step.drops.items()), "dim"),
+        )
+        for step in seen.steps
+    ]
+    return table(
+        ("step", "calls", "of seen", "lost before it"), rows, right=("calls", "of seen"), stretch="lost before it"
+    )
+
+
+def mismatches(found: Sequence[Mismatch]) -> RenderableType:
+    rows = [
+        (
+            cell(m.path, limit=60),
+            cell(m.kind),
+            cell(m.branch or "(none)"),
+            words.count(m.count),
+            words.share(m.share),
+            words.share(m.noise_share),
+        )
+        for m in found
+    ]
+    columns = ("path", "kind", "branch", "calls", "share", "noise")
+    return table(columns, rows, right=("calls", "share", "noise"), stretch="path")
+
+
+def pair(example: Example, path: str | None = None) -> RenderableType:
+    """One stored pair, redacted."""
+    head = title(f"{example.method} {example.route}", f"{words.utc(example.at)} · trial {example.trial}")
+    shown = [d for d in example.differences if path is None or d.get("path") == path]
+    rows = [
+        (
+            cell(d.get("path", ""), limit=60),
+            cell(d.get("kind", "")),
+            _side(d.get("control")),
+            _side(d.get("candidate")),
+        )
+        for d in shown
+    ]
+    return Group(head, table(("path", "kind", "control", "candidate"), rows, stretch="candidate"))
+
+
+def _side(value: object) -> Text:
+    return cell("absent", "dim") if value is None else cell(value, limit=120)
+
+
+def costs(lines: Sequence[Cost]) -> RenderableType:
+    rows = [
+        (
+            cell(line.unit),
+            line.side,
+            words.count(line.runs),
+            words.count(line.unpriced),
+            f"{words.count(line.tokens_in)}/{words.count(line.tokens_out)}",
+            words.dollars(line.spent_usd),
+            words.dollars(line.per_call_usd),
+            words.dollars(line.month_usd),
+        )
+        for line in lines
+    ]
+    columns = ("unit", "side", "runs", "no price", "tokens", "so far", "per call", "a month")
+    return table(columns, rows, right=columns[2:])
+
+
+def fields(found: Sequence[Field]) -> RenderableType:
+    rows = [(f.name, cell(f.origin, "dim"), cell(words.value(f.value))) for f in found]
+    return table(("field", "from", "value"), rows, stretch="value")

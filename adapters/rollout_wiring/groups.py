@@ -1,0 +1,213 @@
+"""The commands that keep house: the spec file, flags, the database, the audit, data that must go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rollout.domain.durations import duration_text
+from rollout.errors import RolloutError
+from rollout.usecases import look, steer
+from rollout_render import emit, say, screens
+from rollout_render.doors import (
+    Doors,
+    Duration,
+    Exit,
+    ask_first,
+    changing,
+    confirmed,
+    database,
+    named,
+    output,
+    reading,
+    reason_for,
+    rollout_name,
+)
+from rollout_wiring import commands
+from rollout_wiring.commands import run
+
+SPEC = click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="rollout.toml")
+
+
+@click.command()
+@SPEC
+@confirmed()
+@database()
+def init(file: Path, yes: bool, url: str) -> None:
+    """Write a commented spec file (rollout.toml) that changes nothing until you change it."""
+    if file.exists():
+        ask_first(f"{file} exists. Overwrite it?", yes=yes)
+    try:
+        file.write_text(commands.example(url), encoding="utf-8")
+    except OSError as error:
+        raise RolloutError(f"{file} cannot be written: {error.strerror}. Name another file.") from error
+    say(f"Wrote {file}. Check it: rollout config check {file}")
+    say(f"Put it in force: rollout apply {file} --reason …")
+
+
+@click.command()
+@SPEC
+@named("--reset", "RESET", is_flag=True, help="Take the fields of the spec away again: the code's are in force.")
+@confirmed()
+@changing()
+def apply(file: Path, reset: bool, yes: bool, reason: str, actor: str, url: str, output: str) -> None:
+    """Put the fields of a spec file on top of what the code declares, as a new version of the policy."""
+    if reset:
+        reason = reason_for("Taking a spec away", reason)
+        ask_first(f"Take away what {file} set?", yes=yes)
+    done = commands.apply(url, file, reset=reset, actor=actor, reason=reason)
+    lines = [
+        f"{one.rollout}: policy v{one.version}, {', '.join(one.fields) or 'the fields of the code'}" for one in done
+    ]
+    say("\n".join(lines) or f"{file} names no rollout: nothing was changed.", output, done)
+
+
+@click.group(cls=Doors)
+def config() -> None:
+    """The spec file: check it, its JSON Schema, and what is in force."""
+
+
+@config.command("check")
+@SPEC
+@database()
+def config_check(file: Path, url: str) -> None:
+    """Find every mistake in a spec file, each with its line; against the registered rollouts where there is a
+    database."""
+    spec, how = commands.checked(file, url)
+    say(f"{file} is right: {len(spec.rollouts)} rollouts, checked {how}.")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """The JSON Schema of the spec file, for editors."""
+    emit(commands.schema_of_spec(), "json", str)
+
+
+@config.command("show")
+@rollout_name()
+@reading()
+def config_show(name: str, url: str, output: str) -> None:
+    """The policy in force, field by field, and where each comes from: code, default, or a spec file."""
+    emit(run(url, lambda backend: look.policy(backend, name)), output, screens.policy)
+
+
+@click.group(cls=Doors)
+def flag() -> None:
+    """Flags set by hand: off, shadow, auto or on, for everybody or for one key."""
+
+
+@flag.command("set")
+@click.argument("flag")
+@click.argument("value", type=click.Choice(["off", "shadow", "auto", "on"]))
+@named("--key", "KEY", help="Only for this targeting key (a named tester). Default: everybody.")
+@changing()
+def flag_set(flag: str, value: str, key: str | None, reason: str, **who: Any) -> None:
+    """Say what calls may do at most: rollout flag set profile on --key alice --reason "first tester"."""
+    reason = reason_for("Setting a flag", reason)
+    set_ = run(
+        who["url"], lambda backend: steer.set_flag(backend, flag, value, key=key, reason=reason, actor=who["actor"])
+    )
+    say(f"{flag} is {value} for {key or 'everybody'}", who["output"], set_)
+
+
+@flag.command("list")
+@reading()
+def flag_list(url: str, output: str) -> None:
+    """Every flag set by hand, with who set it and why."""
+    emit(run(url, steer.list_flags), output, screens.flags)
+
+
+@flag.command("clear")
+@click.argument("flag")
+@named("--key", "KEY", help="Only the one of this key. Default: the one for everybody.")
+@changing()
+def flag_clear(flag: str, key: str | None, reason: str, actor: str, url: str, output: str) -> None:
+    """Take a flag set by hand away; its provider answers again."""
+    reason = reason_for("Clearing a flag", reason)
+    was = run(url, lambda backend: steer.clear_flag(backend, flag, key=key, actor=actor, reason=reason))
+    whose = f"{flag} for {key or 'everybody'}"
+    say(f"{whose} is cleared" if was else f"{whose} was not set: nothing to clear", output, {"cleared": was})
+
+
+@click.group(cls=Doors)
+def db() -> None:
+    """The database's schema: the only commands that may create one."""
+
+
+@db.command("upgrade")
+@database()
+def db_upgrade(url: str) -> None:
+    """Bring the schema up to date, and create an SQLite file if there is none. Safe to run twice, and beside the
+    application."""
+    say(f"at revision {commands.upgrade(url)}")
+
+
+@db.command("current")
+@database()
+@output()
+@click.pass_context
+def db_current(ctx: click.Context, url: str, output: str) -> None:
+    """The revision the database is at. Exits 1 if this version of the toolkit needs another one."""
+    found, wanted = commands.current(url), commands.newest()
+    words = f"at revision {found}" if found else "no schema of the toolkit"
+    say(
+        f"{words}{'' if found == wanted else f'; this version needs {wanted}'}",
+        output,
+        {"current": found, "needed": wanted},
+    )
+    ctx.exit(Exit.ok if found == wanted else Exit.failure)
+
+
+@db.command("check")
+@database()
+@output()
+@click.pass_context
+def db_check(ctx: click.Context, url: str, output: str) -> None:
+    """Hold the tables against those of this version. Exits 1 if they differ."""
+    found = commands.check(url)
+    say("\n".join(found) or "the tables are those of this version", output, {"differences": found})
+    ctx.exit(Exit.failure if found else Exit.ok)
+
+
+@db.command("sql")
+@database()
+def db_sql(url: str) -> None:
+    """Print the SQL of a whole upgrade, for somebody who wants to read or run it by hand."""
+    click.echo(commands.sql(url))
+
+
+@click.command()
+@named("--rollout", "ROLLOUT", "name", help="Only trials of this rollout.")
+@named("--older-than", "OLDER_THAN", type=Duration(), help='Only older than this, as "30d".')
+@named("--key", "KEY", help="Only those of this targeting key: everything stored of one person.")
+@confirmed()
+@reading()
+def purge(name: str | None, older_than: float | None, key: str | None, yes: bool, url: str, output: str) -> None:
+    """Delete stored trials by rollout, age or key (all that are given must hold). Counts and decisions stay: they
+    name nobody."""
+    if name is None and older_than is None and key is None:
+        raise click.UsageError("Say what: --rollout NAME, --older-than 30d or --key KEY.")
+    of = f" of {name}" if name else ""
+    age = f" older than {duration_text(older_than)}" if older_than is not None else ""
+    whose = f" of the key {key}" if key else ""
+    ask_first(f"Delete all trials{of}{age}{whose}?", yes=yes)
+    gone = run(url, lambda backend: steer.purge(backend, rollout=name, older_than=older_than, key=key))
+    say(f"{gone} trials deleted", output, {"deleted": gone})
+
+
+@click.group(cls=Doors)
+def audit() -> None:
+    """The record of everything decided."""
+
+
+@audit.command("verify")
+@rollout_name(required=False)
+@reading()
+@click.pass_context
+def audit_verify(ctx: click.Context, name: str | None, url: str, output: str) -> None:
+    """Follow the hash chain of the decisions from the first on. Exits 1 where it breaks."""
+    found = run(url, lambda backend: look.audit(backend, name))
+    emit(found, output, screens.audit)
+    ctx.exit(Exit.failure if found.breaks else Exit.ok)

@@ -1,0 +1,141 @@
+"""The commands that show something: a table for people, JSON for programs, and an exit code that tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, parsed
+from tests.render.test_page import read
+
+
+def test_status_shows_every_branch_and_exits_with_4_when_one_is_rolled_back(run: Run) -> None:
+    result = run("status")
+    assert result.exit_code == 4
+    for text in ("profile", "orders", "25%", "tickets", "rolled back", "summary", "profile=on for alice"):
+        assert text in result.stdout, text
+
+
+def test_status_as_json_has_the_same(run: Run) -> None:
+    seen = parsed(run("status", "profile", "--output", "json"))
+    branches = {branch["branch"]: branch for branch in seen["rollouts"][0]["branches"]}
+    assert branches["tickets"]["word"] == "rolled_back"
+    assert branches["orders"]["at"] == "25%"
+    assert seen["leader"]["holder"] == "shop-1:4127"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "profile"), ("check", "profile"), ("history", "profile"), ("diff", "profile"), ("cost", "profile"),
+        ("config", "show", "profile"), ("flag", "list"), ("audit", "verify"), ("doctor",),
+    ],
+)  # fmt: skip
+def test_whatever_shows_something_shows_it_as_json_too(run: Run, words: tuple[str, ...]) -> None:
+    plain, machine = run(*words), run(*words, "-o", "json")
+    assert plain.exit_code == machine.exit_code
+    assert plain.stdout
+    assert json.loads(machine.stdout) is not None
+
+
+def test_the_output_may_come_from_the_environment(run: Run) -> None:
+    assert parsed(run("cost", "profile", env={"ROLLOUT_OUTPUT": "json"}))["rollout"] == "profile"
+
+
+def test_a_pipe_gets_no_escape_sequence(run: Run) -> None:
+    for words in (("status",), ("show", "profile"), ("history", "profile"), ("report", "profile")):
+        assert "\x1b" not in run(*words).stdout
+
+
+def test_show_tells_the_funnel_with_its_drops(run: Run) -> None:
+    out = run("show", "profile").stdout
+    assert "too_large" in out
+    assert "$.tickets[*].state" in out
+
+
+def test_history_tells_what_moved_and_what_the_gates_found(run: Run) -> None:
+    out = run("history", "profile", "--limit", "3").stdout
+    assert "tickets 5% → shadow, rolled back" in out
+    assert "6% against at most 0.1%" in out
+
+
+def test_diff_of_a_path_that_does_not_differ_offers_the_nearest(run: Run) -> None:
+    result = run("diff", "profile", "--path", "$.orders[*].totl")
+    assert result.exit_code == 2
+    assert 'Did you mean "$.orders[*].total"?' in result.stderr
+
+
+def test_cost_tells_unknown_prices(run: Run) -> None:
+    lines = {line["unit"]: line for line in parsed(run("cost", "profile", "-o", "json"))["lines"]}
+    assert lines["summary"]["unpriced"] > 0
+    assert lines["summary"]["per_call_usd"].startswith("0.0018")
+    assert "unknown, not free" in run("cost", "profile").stdout
+
+
+def test_check_changes_nothing(run: Run) -> None:
+    before = parsed(run("history", "profile", "-o", "json"))
+    result = run("check", "profile")
+    assert "Nothing was changed." in result.stdout
+    assert parsed(run("history", "profile", "-o", "json")) == before
+
+
+def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
+    fields = {
+        field["name"]: field["origin"] for field in parsed(run("config", "show", "profile", "-o", "json"))["fields"]
+    }
+    assert fields["ramp"] == "spec rollout.toml"
+    assert fields["shadow.sample"] == "default"
+
+
+# Reports
+
+
+def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
+    assert "Rolled back: tickets." in run("report", "profile").stdout
+    report = parsed(run("report", "profile", "--format", "json"))
+    assert report["schema"] == 1
+    assert report["verdict"]["word"] == "rolled_back"
+    result = run("report", "profile", "--format", "html", "--out", "page.html")
+    assert (result.exit_code, result.stdout) == (0, "")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert read(page).open == []
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+REPORT_KEYS = {
+    "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
+    "branches", "gates", "funnel", "comparisons", "mismatches", "examples", "latency", "cost", "errors", "curves",
+    "timeline", "policy", "completeness",
+}  # fmt: skip
+
+
+def test_the_keys_of_a_report_stay(run: Run) -> None:
+    report = parsed(run("report", "profile", "--format", "json"))
+    assert set(report) == REPORT_KEYS
+    assert set(report["latency"][0]) == {
+        "unit", "basis", "side", "calls", "failed", "p50_s", "p95_s", "p99_s", "curve",
+    }  # fmt: skip
+
+
+def test_a_report_since_a_while_covers_only_that(run: Run) -> None:
+    whole = parsed(run("report", "profile", "--format", "json"))
+    late = parsed(run("report", "profile", "--format", "json", "--since", "10m"))
+    assert 0 < late["funnel"]["steps"][0]["count"] < whole["funnel"]["steps"][0]["count"]
+
+
+def test_a_report_that_cannot_be_written_says_so(run: Run) -> None:
+    result = run("report", "profile", "--out", "nowhere/page.html")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+# The audit
+
+
+def test_the_audit_is_whole(run: Run) -> None:
+    result = run("audit", "verify")
+    assert result.exit_code == 0
+    assert "The audit is whole" in result.stdout

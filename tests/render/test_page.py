@@ -1,0 +1,150 @@
+"""The HTML report: one file, without scripts, that nothing in the data can break."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from rollout.domain.gates import Grade
+from rollout.domain.report import Report
+from rollout.domain.state import Decision, Trigger
+from rollout.testing import ManualClock, memory_backend, sample_policy
+from rollout.usecases import reporting
+from rollout_render.page import html_report
+from rollout_render.text import text_report
+from tests.render.story import NAME, findings, told
+
+
+@pytest.fixture
+async def report() -> Report:
+    backend, _ = await told()
+    return await reporting.report(backend, NAME)
+
+
+class Reader(HTMLParser):
+    """Tags that stay open, and every attribute that is there."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "path", "line", "rect", "circle"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+async def test_the_page_is_well_formed_and_needs_nothing_else(report: Report) -> None:
+    reader = read(html_report(report))
+    assert reader.open == []
+    names = {tag for tag, _ in reader.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "img"}
+    attributes = {name for _, attrs in reader.tags for name in attrs}
+    assert not {name for name in attributes if name.startswith("on")}
+    assert not attributes & {"style", "src", "href"}
+
+
+async def test_its_policy_allows_no_script_and_just_this_style(report: Report) -> None:
+    page = html_report(report)
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in page
+    assert "unsafe" not in page
+
+
+async def test_it_answers_the_questions_of_a_stranger(report: Report) -> None:
+    page = html_report(report)
+    for text in (
+        "Rolled back: tickets.",  # is it safe
+        "6% of 780 pairs differ, at most 0.1% may",  # why was it rolled back
+        "$.tickets[*].state",  # what differs
+        "A month at 100 %",  # what will it cost
+        "queue_full",  # what is dropped
+        "spec rollout.toml",  # where a field comes from
+        "no error bound",
+        "2026-01-05 12:00:00Z",
+    ):
+        assert text in page, text
+
+
+async def test_it_stays_small(report: Report) -> None:
+    crowd = [replace(report.mismatches[0], path=f"$.{'x' * 300}[{n}]") for n in range(100)]
+    long = "y" * 1_000_000
+    said: dict[str, Any] = {"actor": long, "reason": long, "findings": findings("orders", Grade.breach)}
+    decisions = [Decision(rollout=NAME, action="promote", trigger=Trigger.person, **said)] * 100
+    example = {"path": long, "kind": long, "branch": long, "control": long, "candidate": long}
+    crowd = [replace(mismatch, example=example) for mismatch in crowd]
+    assert len(html_report(replace(report, mismatches=crowd, timeline=decisions))) < 2_000_000
+
+
+NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x1b[31m\u202e{{7*7}}&amp;"
+
+
+async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None:
+    dirty = replace(
+        report,
+        rollout=NASTY,
+        routes=(NASTY,),
+        revision=NASTY,
+        verdict=replace(report.verdict, sentence=NASTY),
+        branches=tuple(replace(branch, branch=NASTY, why=NASTY) for branch in report.branches),
+        gates=tuple(replace(gate, why=NASTY, unit=NASTY) for gate in report.gates),
+        mismatches=tuple(
+            replace(m, path=NASTY, branch=NASTY, kind=NASTY, example={"control": NASTY, "candidate": NASTY})
+            for m in report.mismatches
+        ),
+        examples=tuple(
+            replace(e, route=NASTY, method=NASTY, reason=NASTY, differences=({"path": NASTY, "kind": NASTY},))
+            for e in report.examples
+        ),
+        timeline=tuple(replace(d, reason=NASTY, actor=NASTY) for d in report.timeline),
+        errors=tuple(replace(e, what=NASTY) for e in report.errors),
+        curves={NASTY: report.curves["orders"]},
+        database=NASTY,
+    )
+    page = html_report(dirty)
+    reader = read(page)
+    assert reader.open == []
+    assert not {tag for tag, _ in reader.tags} & {"script", "img"}
+    assert not any(sign in page for sign in "\x1b\u202e")
+    assert "{{7*7}}" in page
+    text = text_report(dirty)
+    assert not any(sign in text for sign in "\x1b\u202e")
+
+
+async def test_a_report_of_nothing_is_a_page() -> None:
+    backend = memory_backend(ManualClock())
+    await backend.state.register(sample_policy(), "test")
+    page = html_report(await reporting.report(backend, "profile"))
+    assert read(page).open == []
+    assert "Nothing has been compared yet" in page
+
+
+async def test_the_text_fits_eighty_columns(report: Report) -> None:
+    lines = text_report(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    for part in ("Gates", "From call to comparison", "What differs", "Latency", "Cost", "Errors", "Decisions"):
+        assert any(line.startswith(part) for line in lines), part

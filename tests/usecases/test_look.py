@@ -1,0 +1,111 @@
+"""The reading verbs change nothing, name what is not there, and stay cheap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rollout.domain.standing import Word
+from rollout.domain.state import Mode
+from rollout.errors import UnknownName
+from rollout.ports import Backend
+from rollout.testing import ManualClock, memory_backend, sample_policy
+from rollout.usecases import look, reporting
+from tests.render.story import NAME, told
+
+
+@pytest.fixture
+async def backend() -> Backend:
+    return (await told())[0]
+
+
+async def test_status_tells_how_every_branch_stands(backend: Backend) -> None:
+    seen = await look.status(backend)
+    (rollout,) = seen.rollouts
+    assert {branch.branch: branch.word for branch in rollout.branches} == {
+        "orders": Word.waiting,
+        "tickets": Word.rolled_back,
+        "summary": Word.holding,
+    }
+    assert seen.word is Word.rolled_back
+    assert seen.leader is not None
+    assert seen.leader.holder == "shop-1:4127"
+
+
+async def test_status_of_a_branch_that_was_rolled_back_shows_what_was_found_then(backend: Backend) -> None:
+    (rollout,) = (await look.status(backend)).rollouts
+    tickets = next(branch for branch in rollout.branches if branch.branch == "tickets")
+    assert [finding.gate for finding in tickets.findings if finding.grade == "breach"] == ["mismatches"]
+
+
+async def test_an_unknown_rollout_offers_the_nearest_name(backend: Backend) -> None:
+    for verb in (look.status, look.show, look.history, look.policy, reporting.report, reporting.diff, reporting.cost):
+        with pytest.raises(UnknownName, match='Did you mean "profile"'):
+            await verb(backend, "profil")
+
+
+async def test_an_unknown_path_offers_the_nearest_one(backend: Backend) -> None:
+    with pytest.raises(UnknownName, match=r"\$\.orders\[\*\]\.total"):
+        await reporting.diff(backend, NAME, "$.orders[*].totals")
+
+
+async def test_diff_of_one_path_shows_it_alone(backend: Backend) -> None:
+    seen = await reporting.diff(backend, NAME, "$.orders[*].total")
+    assert [mismatch.path for mismatch in seen.mismatches] == ["$.orders[*].total"]
+    assert all(any(d["path"] == "$.orders[*].total" for d in example.differences) for example in seen.examples)
+
+
+async def test_reading_changes_nothing(backend: Backend) -> None:
+    before = await backend.state.revision()
+    await look.status(backend)
+    await look.show(backend, NAME)
+    await look.audit(backend)
+    await reporting.report(backend, NAME)
+    assert await backend.state.revision() == before
+
+
+async def test_the_audit_is_whole_until_somebody_touches_it() -> None:
+    backend, _ = await told()
+    assert (await look.audit(backend)).breaks == ()
+    decisions: list[Any] = backend.state._decisions  # type: ignore[attr-defined]
+    decisions[2] = replace(decisions[2], reason="it was not me")
+    (found,) = (await look.audit(backend)).breaks
+    assert (found.number, found.kind) == (3, "hash")
+
+
+async def test_a_rollout_without_calls_has_a_report() -> None:
+    backend = memory_backend(ManualClock())
+    await backend.state.register(sample_policy(), "test")
+    report = await reporting.report(backend, "profile")
+    assert "No call has been recorded" in report.verdict.sentence
+    assert report.funnel.steps[0].count == 0
+
+
+async def test_a_report_reads_as_many_points_however_long_the_window() -> None:
+    for span in (1.0, 60.0, 3_600.0, 86_400.0, 30 * 86_400.0, 400 * 86_400.0):
+        assert span / reporting.step_of(span) <= reporting.POINTS
+
+
+async def test_a_report_asks_the_ledger_as_often_whatever_was_counted(backend: Backend) -> None:
+    asked: list[str] = []
+    ledger = backend.ledger
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(ledger, name)
+
+    backend.ledger = Counting()
+    await reporting.report(backend, NAME)
+    assert len(asked) <= 20
+    assert "trial" not in asked
+
+
+async def test_a_paused_branch_stands_as_paused(backend: Backend) -> None:
+    states: Any = backend.state._states[NAME]  # type: ignore[attr-defined]
+    states["orders"] = states["orders"].moved(mode=Mode.paused, cause="lunch")
+    (rollout,) = (await look.status(backend)).rollouts
+    assert rollout.branches[0].word is Word.paused
+    assert rollout.branches[0].why == "lunch"
