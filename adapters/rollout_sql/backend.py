@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rollout.ports import Backend
 from rollout_sql import schema
 from rollout_sql.database import Database
 from rollout_sql.ledger import SqlLedger
+from rollout_sql.sqlite_file import look_at
 from rollout_sql.store import SqlStateStore
 from rollout_sql.urls import target_of
 
@@ -26,6 +29,8 @@ async def open_backend(url: str, *, migrate: bool | None = None, create: bool = 
         schema.ensure_folder(target)
     else:
         schema.require_file(target)
+    if target.sqlite:
+        await asyncio.to_thread(look_at, target)
     if migrate:
         await schema.upgrade(url)
     database = Database(target, process)

@@ -120,7 +120,6 @@ def _connected(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     for setting in (
         "busy_timeout=5000",
-        "journal_mode=WAL",
         "foreign_keys=ON",
         "synchronous=NORMAL",
         "wal_autocheckpoint=2000",

@@ -22,6 +22,7 @@ from rollout.errors import DatabaseError, SchemaError
 from rollout.resources import shipped
 from rollout_sql.database import Database
 from rollout_sql.faults import upgrade_command
+from rollout_sql.sqlite_file import look_at
 from rollout_sql.tables import metadata
 from rollout_sql.urls import Target, target_of
 
@@ -60,10 +61,13 @@ async def upgrade(url: str, revision: str = "head") -> str | None:
 
 async def current(url: str) -> str | None:
     """The revision the database is at; None: it has none of our tables, or is a file that does not exist."""
-    database = Database(target_of(url))
-    try:
-        if database.target.file is not None and not database.target.file.exists():
+    target = target_of(url)
+    if target.file is not None:
+        if not target.file.exists():
             return None
+        await asyncio.to_thread(look_at, target)
+    database = Database(target)
+    try:
         async with database.reading() as connection:
             return await connection.run_sync(read_revision)
     finally:
@@ -163,7 +167,9 @@ def run_in_transaction(url: str, work: Callable[[Connection], T]) -> T:
     loop's thread.
     """
     target = target_of(url)
-    if not target.sqlite:
+    if target.sqlite:
+        look_at(target, make_ours=True)
+    else:
         target.connect_args.pop("command_timeout", None)  # building an index takes as long as it takes
         target.connect_args["server_settings"] = {}
 

@@ -76,8 +76,8 @@ class SqlStateStore:
                 seen = revision
                 yield revision
         finally:
-            self._watches.discard(watch)
             await watch.close()
+            self._watches.discard(watch)  # not before: close() waits for those that are still closing
 
     # Decisions
 

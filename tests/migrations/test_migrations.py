@@ -21,9 +21,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
-    yield (
-        f"sqlite:///{tmp_path / 'rollout.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    )
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'rollout.db'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
 
 
 async def run(url: str, *statements: str) -> list[object]:
