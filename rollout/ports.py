@@ -368,8 +368,8 @@ class Host(Protocol):
         """
         ...
 
-    def keep(self, source: CallSource) -> None:
-        """Copy what a sealed request needs, before control can change it."""
+    def keep(self, source: CallSource, *, whole: bool) -> None:
+        """Copy what control could change, before it runs. ``whole``: so much that a sealed request can be made of it."""
         ...
 
     def reply_of(self, response: Any) -> Reply | None:

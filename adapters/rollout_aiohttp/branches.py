@@ -33,6 +33,7 @@ def handler_branch(handler: Any, *, limit: int = MAX_REPLY) -> Callable[[Call], 
 
     branch.__name__ = branch.__qualname__ = getattr(handler, "__name__", type(handler).__name__)
     branch.__doc__ = getattr(handler, "__doc__", None)
+    branch.needs_request = True  # type: ignore[attr-defined]  # the engine then keeps the whole request, before control runs
     return branch
 
 
@@ -59,6 +60,7 @@ def page(fn: PageFn, *, limit: int = MAX_REPLY) -> Callable[[Call, Reply | None,
         reply = await run_sealed(handler, sealed_request(call, limit=limit))
         return values[0] if values else reply
 
+    aggregate.needs_request = True  # type: ignore[attr-defined]
     return aggregate
 
 

@@ -27,9 +27,12 @@ class AiohttpHost:
     async def read_body(self, native: web.Request, max_body: int) -> bytes | None:
         return await read_body(native, max_body)
 
-    def keep(self, source: CallSource) -> None:
+    def keep(self, source: CallSource, *, whole: bool) -> None:
         assert isinstance(source, RequestSource)
-        source.keep()
+        if whole:
+            source.keep()
+        else:
+            source.hold()
 
     def reply_of_error(self, error: BaseException) -> Reply | None:
         return reply_of_exception(error) if isinstance(error, web.HTTPException) else None

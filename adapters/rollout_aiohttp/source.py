@@ -42,6 +42,13 @@ class RequestSource:
             self._request = None
         return self._snapshot
 
+    def hold(self) -> None:
+        """Copy only what control could change of what a ``Call`` shows: ``path_params``. To be called before control
+        runs, where no
+        sealed request will be made; it costs a fifth of ``keep()``."""
+        if self._path_params is None and self._request is not None:
+            self._path_params = MappingProxyType(dict(self._request.match_info))
+
     @property
     def snapshot(self) -> RequestSnapshot:
         """The request as it was at ``keep()``, which is called now where nobody did."""

@@ -19,7 +19,7 @@ from rollout.domain.comparison import Comparison, Outcome
 from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.fanout import BranchRun, FanOut
-from rollout.engine.joining import Unjoinable, join
+from rollout.engine.joining import Unjoinable, join, whole_reply
 from rollout.engine.runs import FAILED, RAN
 from rollout.engine.writing import write
 
@@ -75,9 +75,9 @@ async def _compare(trial: Trial, fan: FanOut) -> Result:
             result.by_branch = _compare_parts(trial, fan.runs)
         return result
     if not control.ok and not runtime.replaces and not runtime.definition.aggregate_all:
-        return _passed_through(control, fan.runs)
+        return _passed_through(trial, control, fan.runs)
     try:
-        if runtime.definition.aggregate is None and not runtime.replaces:
+        if runtime.definition.aggregate is None and not runtime.replaces and whole_reply(runtime, fan) is None:
             return _overlaid(trial, fan)
         candidate = await join(runtime, trial.call, None if runtime.replaces else control, fan, native=trial.native)
     except Unjoinable as error:
@@ -149,11 +149,14 @@ def _attributed(trial: Trial, whole: Comparison) -> dict[str, Comparison]:
     return found
 
 
-def _passed_through(control: Reply, runs: Mapping[str, BranchRun]) -> Result:
-    """Control answered other than 2xx: the user would get just that. A declared answer can agree with it, a part
-    cannot.
+def _passed_through(trial: Trial, control: Reply, runs: Mapping[str, BranchRun]) -> Result:
+    """Control answered other than 2xx: the user would get just that. A declared answer or a reply can agree with it, a
+    part cannot.
     """
     for run in runs.values():
+        if isinstance(run.part, Reply):
+            whole = trial.runtime.comparator.replies(control, run.part)
+            return Result(whole.outcome, whole.reason, _attributed(trial, whole), run.part)
         if run.outcome is RunOutcome.answered:
             answers = run.station.branch.answers
             status = next((status for known, status in answers.items() if isinstance(run.error, known)), 0)

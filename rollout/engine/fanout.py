@@ -17,6 +17,7 @@ from typing import Any
 from rollout.context import RunContext, current_run
 from rollout.definition import Branch
 from rollout.domain.call import Call, Parts
+from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.runs import OK
 from rollout.engine.timers import TimerLane, Timers
@@ -44,41 +45,40 @@ class Station:
 class BranchRun(RunContext):
     """One run of one branch. Settled when ``outcome`` is set; ``part`` where it is ok, ``error`` where it raised."""
 
-    __slots__ = (
-        "_fan",
-        "began",
-        "call",
-        "error",
-        "finished",
-        "outcome",
-        "part",
-        "reason",
-        "started",
-        "station",
-        "task",
-    )
+    # Without slots, so that what most runs never set can be a default of the class.
+    usage: Usage | None = None
+    outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
+    part: Any = None
+    error: BaseException | None = None
+    reason = ""
+    began = False
+    task: asyncio.Task[None] | None = None
+    finished = 0.0
 
-    def __init__(
-        self, station: Station, fan: FanOut, call: Call, started: float
-    ) -> None:  # RunContext's fields are set here
-        self.rollout = fan.rollout
+    def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:
+        self.station = station
         self.branch = station.name
         self.is_shadow = fan.shadow
-        self.deadline = fan.deadline
-        self.clock = fan.clock
-        self.usage = None
-        self.blocked = fan.blocked
-        self.station = station
         self.call = call
         self.started = started
-        self.finished = started
-        self.outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
-        self.part: Any = None
-        self.error: BaseException | None = None
-        self.reason = ""
-        self.began = False
-        self.task: asyncio.Task[None] | None = None
         self._fan: FanOut | None = fan
+        self._of = fan.of
+
+    @property
+    def rollout(self) -> str:  # type: ignore[override]  # a field of the base: here it belongs to the fan-out
+        return self._of.rollout
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override]
+        return self.call.deadline
+
+    @property
+    def clock(self) -> Callable[[], float]:  # type: ignore[override]
+        return self._of.loop.time
+
+    @property
+    def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
+        return self._of.blocked if self.is_shadow else None
 
     async def drive(self) -> None:
         """The body of the run's task."""
@@ -92,9 +92,7 @@ class BranchRun(RunContext):
         except (KeyboardInterrupt, GeneratorExit):
             self.settle(RunOutcome.cancelled)
             raise
-        except (
-            BaseException
-        ) as error:  # a branch's failure is data, SystemExit included: it must not end the user's server
+        except BaseException as error:  # data, SystemExit included: it must not end the user's server
             answered = station.branch.answers and isinstance(error, tuple(station.branch.answers))
             self.settle(RunOutcome.answered if answered else RunOutcome.error, error=error)
         else:
@@ -109,7 +107,7 @@ class BranchRun(RunContext):
         fan = self._fan
         assert fan is not None
         self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
-        self.finished = fan.clock()
+        self.finished = fan.of.loop.time()
         self.outcome = outcome
         self.part = part
         self.error = error
@@ -149,7 +147,7 @@ class BranchRun(RunContext):
         try:
             used = meter(part) if meter is not None else None
         except Exception as error:  # a hook of the user's must not end a run
-            fan.hook_failed("meter", error)
+            fan.of.hook_failed("meter", error)
             return
         if used is not None:
             self.usage = used
@@ -160,29 +158,50 @@ class BranchRun(RunContext):
         return self.finished - self.started
 
 
+class FanOuts:
+    """What the fan-outs of a rollout share. ``hook_failed`` is told of hooks of the user's that raise, ``blocked``
+    of side effects that
+    the guarded client refused in shadow; ``deadlines`` is the timer lane of whole calls."""
+
+    __slots__ = ("blocked", "deadlines", "hook_failed", "live", "loop", "rollout", "shadow")
+
+    def __init__(
+        self,
+        rollout: str,
+        loop: asyncio.AbstractEventLoop,
+        live: Mapping[str, Station],
+        shadow: Mapping[str, Station],
+        deadlines: TimerLane,
+        hook_failed: Callable[[str, BaseException], None],
+        blocked: Callable[[str, str], None],
+    ) -> None:
+        self.rollout = rollout
+        self.loop = loop
+        self.live = live
+        self.shadow = shadow
+        self.deadlines = deadlines
+        self.hook_failed = hook_failed
+        self.blocked = blocked
+
+
 class FanOut:
-    """The runs of one call. ``done`` when all are settled; ``failed`` as soon as a required one is without a part or
-    an answer.
-    """
+    """The runs of one call. ``failed``: the first required one that ended without a part or an answer; ``begun``:
+    when it started, on
+    the loop's clock."""
 
     __slots__ = (
         "_for_all",
         "_names",
+        "_on_end",
         "_waiter",
         "_wanted",
         "begun",
-        "blocked",
         "call",
-        "clock",
         "context",
         "count",
-        "deadline",
-        "deadline_lane",
         "failed",
-        "hook_failed",
-        "loop",
+        "of",
         "pending",
-        "rollout",
         "runs",
         "shadow",
         "stations",
@@ -190,47 +209,35 @@ class FanOut:
 
     def __init__(
         self,
-        rollout: str,
-        stations: Mapping[str, Station],
+        of: FanOuts,
         names: Sequence[str],
         call: Call,
-        *,
-        loop: asyncio.AbstractEventLoop,
         shadow: bool,
-        deadline_lane: TimerLane,
         context: Context,
         count: Callable[[BranchRun], None],
-        hook_failed: Callable[[str, BaseException], None],
-        blocked: Callable[[str, str], None] | None = None,
         earlier: Mapping[str, BranchRun] | None = None,
     ) -> None:
-        """``names``: what is to run. ``count`` is told of each run that ends. ``earlier``: runs of the same call
-        that ended
-        before, whose parts count."""
-        self.rollout = rollout
-        self.stations = stations
+        """``names``: what is to run. ``count`` is told of each run that ends. ``earlier``: runs of the same call that
+        ended before, whose parts count."""
+        self.of = of
+        self.stations = of.shadow if shadow else of.live
         self.call = call
-        self.loop = loop
-        self.clock = loop.time
         self.shadow = shadow
-        self.deadline = call.deadline
-        self.deadline_lane = deadline_lane
         self.context = context
         self.count = count
-        self.hook_failed = hook_failed
-        self.blocked = blocked
         self.runs: dict[str, BranchRun] = dict(earlier) if earlier else {}
-        self.begun = 0.0
         self.pending = 0
         self.failed: BranchRun | None = None
         self._names = names
+        self._on_end: Callable[[], None] | None = None
         self._wanted: list[str] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._for_all = True
 
-    def start(self) -> None:
-        """Start every branch that waits for nothing."""
-        now = self.begun = self.clock()
+    def start(self, on_end: Callable[[], None] | None = None) -> None:
+        """Start every branch that waits for nothing. ``on_end`` is called once, when all are settled; it must not
+        raise.
+        """
+        now = self.begun = self.of.loop.time()
         stations = self.stations
         waiting: list[str] | None = None
         for name in self._names:
@@ -241,12 +248,14 @@ class FanOut:
                 waiting = [name]
             else:
                 waiting.append(name)
-        self.deadline_lane.add(self, now)
         if waiting:
             self._wanted = waiting
             self._begin_waiting()
-        if not self.pending:
-            self.deadline_lane.remove(self)
+        if self.pending:
+            self.of.deadlines.add(self, now)
+            self._on_end = on_end
+        elif on_end is not None:
+            on_end()
 
     def _begin(self, station: Station, call: Call, now: float) -> None:
         run = BranchRun(station, self, call, now)
@@ -265,7 +274,7 @@ class FanOut:
             station.inflight += 1
             if station.lane is not None:
                 station.lane.add(run, now)
-            run.task = self.loop.create_task(run.drive(), context=self.context.copy())
+            run.task = self.of.loop.create_task(run.drive(), context=self.context.copy())
 
     def _begin_waiting(self) -> None:
         """Start what only waited for branches that are settled; skip what waited for one that has no part."""
@@ -286,12 +295,12 @@ class FanOut:
                     parts=Parts(parts, {name: "missing" for name in station.after if name not in parts})
                 )
                 if all(other in parts or not self.stations[other].branch.required for other in station.after):
-                    self._begin(station, call, self.clock())
+                    self._begin(station, call, self.of.loop.time())
                 else:
                     self._skip(station, call)
 
     def _skip(self, station: Station, call: Call) -> None:
-        run = BranchRun(station, self, call, self.clock())
+        run = BranchRun(station, self, call, self.of.loop.time())
         self.runs[station.name] = run
         self.pending += 1
         run.reason = "after"
@@ -301,7 +310,7 @@ class FanOut:
         try:
             return bool(branch.when(call)) if branch.when is not None else True
         except Exception as error:  # a hook of the user's: the branch is skipped, and it is counted
-            self.hook_failed("when", error)
+            self.of.hook_failed("when", error)
             return False
 
     def settled(self, run: BranchRun) -> None:
@@ -317,7 +326,10 @@ class FanOut:
         ):
             self.failed = self.failed or run
         if not self.pending:
-            self.deadline_lane.remove(self)
+            self.of.deadlines.remove(self)
+            on_end, self._on_end = self._on_end, None
+            if on_end is not None:
+                on_end()
         waiter = self._waiter
         if (
             waiter is not None
@@ -337,7 +349,7 @@ class FanOut:
             await self._wait(for_all=True)
 
     async def _wait(self, *, for_all: bool) -> None:
-        waiter = self._waiter = self.loop.create_future()
+        waiter = self._waiter = self.of.loop.create_future()
         self._for_all = for_all
         try:
             await waiter

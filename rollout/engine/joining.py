@@ -39,11 +39,25 @@ async def join(runtime: Runtime, call: Call, control: Reply | None, fan: FanOut,
         return _declared_answer(answered.error, answered.station.branch.answers)
     aggregate = runtime.definition.aggregate
     if aggregate is None:
-        return as_reply(overlay(runtime, control, fan), control)
+        whole = whole_reply(runtime, fan)
+        return whole if whole is not None else as_reply(overlay(runtime, control, fan), control)
     made = aggregate(call, control, fan.parts())
     if inspect.isawaitable(made):
         made = await _bounded(made, runtime, fan)
     return as_reply(made, control)
+
+
+def whole_reply(runtime: Runtime, fan: FanOut) -> Reply | None:
+    """The part that is a reply of its own: of a branch that lives at ``$``, as a handler that answered no JSON does."""
+    for name, path in runtime.part_paths.items():
+        run = fan.runs.get(name)
+        if run is not None and isinstance(run.part, Reply):
+            if path.steps:
+                raise Unjoinable(
+                    "part_not_json", f"the part of {name} is a Reply, which has no place inside a JSON value"
+                )
+            return run.part
+    return None
 
 
 def overlay(runtime: Runtime, control: Reply | None, fan: FanOut) -> Any:
@@ -83,7 +97,7 @@ async def _bounded(made: Any, runtime: Runtime, fan: FanOut) -> Any:
     cancellation.
     """
     task = asyncio.ensure_future(made)
-    left = None if fan.deadline is None else max(0.0, fan.deadline - runtime.time())
+    left = fan.call.remaining_s
     try:
         done, _ = await asyncio.wait([task], timeout=left)
     except asyncio.CancelledError:

@@ -13,6 +13,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from rollout.domain.evidence import Block, Subject
@@ -141,15 +142,24 @@ class Recorder:
     # ---- the writer
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled. A batch that is full is written at once; not while the database is away, which would
+        be asked a hundred times a second then.
+        """
         delay = self._every_s
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), delay)
-            except TimeoutError:
-                pass
+            if self.healthy:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+            else:
+                await asyncio.sleep(delay)
             self._wake.clear()
-            delay = self._every_s if await self.write_all() else min(5.0, max(0.25, delay * 2))
+            try:
+                written = await self.write_all()
+            except Exception:  # a defect of ours: the evidence of a second may be lost, the writer must not be
+                log.exception("the writer failed and goes on", extra={"event": "writer_failed"})
+                written = False
+            delay = self._every_s if written else min(5.0, max(0.25, delay * 2))
 
     async def write_all(self) -> bool:
         """Write what waits, batch after batch; False when the database failed: the batch stays for the next try."""
@@ -200,7 +210,7 @@ class Recorder:
             self._batch = Batch(
                 f"{self._run_id}-{next(self._numbers)}",
                 self._process,
-                [self._record(waiting) for waiting in self.trials.take(BATCH_TRIALS, BATCH_BYTES)],
+                self._records(self.trials.take(BATCH_TRIALS, BATCH_BYTES)),
                 _take(self.blocks, BATCH_BLOCKS),
                 _take(self.subjects, BATCH_SUBJECTS),
                 list(self._mismatches.values()),
@@ -209,11 +219,21 @@ class Recorder:
             self._paths = {}
         return self._batch
 
-    def _record(self, waiting: Waiting) -> TrialRecord:
-        if isinstance(waiting, TrialRecord):
-            return waiting
-        assert self._expand is not None
-        return self._expand(waiting)
+    def _records(self, waiting: Sequence[Waiting]) -> list[TrialRecord]:
+        """The records, rows expanded. A row of which none can be made is dropped, so that the others are not."""
+        records: list[TrialRecord] = []
+        for one in waiting:
+            if isinstance(one, TrialRecord):
+                records.append(one)
+                continue
+            try:
+                assert self._expand is not None
+                records.append(self._expand(one))
+            except Exception:
+                log.exception("a trial could not be written and was dropped", extra={"event": "trial_dropped"})
+                if self._dropped is not None:
+                    self._dropped(one[0], "unwritable", 1)
+        return records
 
     def _done(self, batch: Batch) -> None:
         self._batch = None

@@ -25,7 +25,7 @@ from rollout.domain.state import BranchState, Policy
 from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
 from rollout.engine.counting import SeenKeys, Tally
-from rollout.engine.fanout import FanOut, stations_of
+from rollout.engine.fanout import FanOut, FanOuts, stations_of
 from rollout.engine.recorder import Recorder
 from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
@@ -85,7 +85,18 @@ class Runtime:
         self.shadow_stations = stations_of(
             definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s
         )
-        self.deadlines = timers.lane(self.latency_s)
+        self.fan_outs = FanOuts(
+            self.name,
+            loop,
+            self.live_stations,
+            self.shadow_stations,
+            timers.lane(self.latency_s),
+            self.hook_failed,
+            self.blocked,
+        )
+        self._seals = any(
+            getattr(f, "needs_request", False) for f in (definition.aggregate, *(b.run for b in definition.branches))
+        )
         self.comparisons: dict[tuple[str, str], int] = {}
         self.side_effects: dict[str, int] = {}
         self.faults: dict[str, int] = {}
@@ -137,9 +148,10 @@ class Runtime:
                 key = self._key(call)
             except Exception as error:
                 self.hook_failed("key", error)
-        assignment = view.by_key.get(key) if key is not None else None
+        answer = self.flags.peek(view.policy.flag, key)
+        assignment = view.by_key.get(key) if key is not None and answer is not None else None
         if assignment is None:
-            assignment = self._assign(view, key, call)
+            assignment = None if answer is None else self._assign(view, key, answer)
             if assignment is None:  # a remote flag: it must be waited for
                 return Trial(self, view, native, self._keyed(call, key), now)
         second = view.second(int(now + self.tally.offset))
@@ -167,9 +179,20 @@ class Runtime:
         if reason is not None:
             second.funnel.add(f"skipped:{reason}")
             return trial.cell
-        second.funnel.add("drawn")
+        counts = second.funnel.counts
+        counts["drawn"] = counts.get("drawn", 0) + 1
         trial.drawn = True
+        if not self.captures and not self.host.has_body(trial.native):
+            self.keep(trial)
+            trial.ready = True
         return trial
+
+    def keep(self, trial: Trial) -> None:
+        """Draw the noise run, and copy of the request what will be needed once control has run."""
+        view = trial.view
+        if trial.assignment is not None and not trial.assignment.live and view.noise > 0.0:
+            trial.noise = trial.call.method in SAFE_METHODS and self.dice() < view.noise
+        self.host.keep(trial.call.source, whole=self._seals or trial.noise or self.replaces)
 
     def draw(self, trial: Trial) -> bool:
         """As in ``admit``, for a call whose flag had to be waited for. Drawn once for each call."""
@@ -181,10 +204,7 @@ class Runtime:
             return False
         return self._drawn(trial) is trial
 
-    def _assign(self, view: View, key: str | None, call: Call) -> Assignment | None:
-        answer = self.flags.peek(view.policy.flag, key)
-        if answer is None:
-            return None
+    def _assign(self, view: View, key: str | None, answer: FlagAnswer) -> Assignment | None:
         own: dict[str, FlagAnswer] = {}
         for flag in view.flags:
             if flag is not None and flag not in own:
@@ -211,8 +231,9 @@ class Runtime:
                 context = self.definition.context(trial.call)
             except Exception as error:
                 self.hook_failed("context", error)
-        answer = await self.flags.ask(view.policy.flag, key, context)
-        own = {flag: await self.flags.ask(flag, key, context) for flag in set(view.flags) if flag is not None}
+        flags = [view.policy.flag, *{flag for flag in view.flags if flag is not None}]
+        answer, *answers = await asyncio.gather(*(self.flags.ask(flag, key, context) for flag in flags))
+        own = dict(zip(flags[1:], answers, strict=True))
         assignment = trial.assignment = self._settle(view, key, answer, own, keep=False)
         second = trial.second = view.second(int(trial.started + self.tally.offset))
         cell = second.cell(assignment)
@@ -354,8 +375,6 @@ class Runtime:
                 return
             if trial.reply is None:
                 trial.mode = "reverse"
-        elif view.noise > 0.0 and trial.call.method in SAFE_METHODS and self.dice() < view.noise:
-            trial.noise = True
         trial.capture_context()
         trial.size += _OBJECT + (len(trial.reply.body) if trial.reply is not None else 0)
         if not self.lane.submit(trial, self.time()):

@@ -1,8 +1,9 @@
-"""The shadow lane: trials wait here until the user has been answered, and a bounded number of workers runs them.
+"""The shadow lane: trials wait here until the user has been answered, and so many of them run at once.
 
 A trial may be refused at the door, for one of these reasons, each counted: ``lag`` (the event loop is late: shadow
-traffic is the first thing to go), ``queue`` (too many wait), ``bytes`` (they hold too much), ``shutdown``. Workers
-are long-lived tasks: to wake one is cheaper than to start a task for each call.
+traffic is the first thing to go), ``queue`` (too many wait), ``bytes`` (they hold too much), ``shutdown``. There is no
+worker: a trial is begun by a callback of the loop and says itself when it has ended, which costs less than a task that
+is woken, or one more for each call.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ class Runnable(Protocol):
 
     size: int
 
-    async def run_shadow(self) -> None:
-        """Run to the end. Must not raise, other than when cancelled."""
+    def begin(self) -> None:
+        """Start. Must not raise; calls ``lane.ended(self)`` once, now or later."""
         ...
 
     def abandon(self, reason: str) -> None:
-        """It will not run (``refused:…``), or was stopped on the way (``shutdown``)."""
+        """It will not run (``refused:…``), or is stopped on the way (``shutdown``): then it ends at once."""
         ...
 
 
 class LagMeter:
-    """How late the event loop is: a timer that should fire every ``every_s`` seconds, and tells its listeners when
-    it did not.
+    """How late the event loop is: a timer that should fire every ``every_s`` seconds pauses the lanes when it did
+    not.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, every_s: float = 0.05) -> None:
@@ -68,35 +69,43 @@ class ShadowLane:
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Shadow) -> None:
         self.limits = limits
         self.bytes = 0
-        self.running = 0
         self.pauses = 0
         self._loop = loop
-        self._queue: deque[Runnable] = deque()
-        self._idle: list[asyncio.Future[None]] = []
-        self._workers: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Runnable] = deque()
         self._under_way: set[Runnable] = set()
+        self._pumping = False
         self._paused_until = 0.0
         self._closed = False
+        self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Trials under way."""
+        return len(self._under_way)
 
     def submit(self, trial: Runnable, now: float) -> bool:
         """Take a trial; False if it was refused (``trial.abandon`` was told why). ``now``: the loop's time in
         seconds.
         """
+        limits = self.limits
+        waiting = len(self._waiting)
         if self._closed:
             reason = "shutdown"
         elif now < self._paused_until:
             reason = "lag"
-        elif len(self._queue) >= self.limits.queue and not self._idle and len(self._workers) >= self.limits.concurrency:
+        elif waiting >= limits.queue and waiting + len(self._under_way) >= limits.concurrency + limits.queue:
             reason = "queue"
-        elif self.bytes + trial.size > self.limits.max_bytes:
+        elif self.bytes + trial.size > limits.max_bytes:
             reason = "bytes"
         else:
             self.bytes += trial.size
-            self._queue.append(trial)
-            self._wake()
+            self._waiting.append(trial)
+            if not self._pumping:  # one callback begins all that wait by then: the user's reply goes out first
+                self._pumping = True
+                self._loop.call_soon(self._pump)
             return True
         trial.abandon(f"refused:{reason}")
         return False
@@ -109,48 +118,35 @@ class ShadowLane:
     def paused(self, now: float) -> bool:
         return now < self._paused_until
 
-    def _wake(self) -> None:
-        while self._idle:
-            waiting = self._idle.pop()
-            if not waiting.done():
-                waiting.set_result(None)
-                return
-        if len(self._workers) < self.limits.concurrency:
-            worker = self._loop.create_task(self._work(), name="rollout-shadow")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+    def _pump(self) -> None:
+        self._pumping = False
+        under_way = self._under_way
+        while self._waiting and len(under_way) < self.limits.concurrency:
+            trial = self._waiting.popleft()
+            under_way.add(trial)
+            trial.begin()
 
-    async def _work(self) -> None:
-        while True:
-            while self._queue:
-                trial = self._queue.popleft()
-                self.running += 1
-                self._under_way.add(trial)
-                try:
-                    await trial.run_shadow()
-                finally:
-                    self._under_way.discard(trial)
-                    self.running -= 1
-                    self.bytes -= trial.size
-            waiting = self._loop.create_future()
-            self._idle.append(waiting)
-            await waiting
+    def ended(self, trial: Runnable) -> None:
+        """A trial has ended: there is room for the next."""
+        self._under_way.discard(trial)
+        self.bytes -= trial.size
+        if self._waiting and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+        if self._empty is not None and not self._under_way and not self._empty.done():
+            self._empty.set_result(None)
 
     async def close(self, grace_s: float) -> None:
         """Take nothing more, drop what waits, give what runs ``grace_s`` seconds, then cut it. Each is told
         ``shutdown``.
         """
         self._closed = True
-        while self._queue:
-            trial = self._queue.popleft()
+        while self._waiting:
+            trial = self._waiting.popleft()
             self.bytes -= trial.size
             trial.abandon("refused:shutdown")
-        deadline = self._loop.time() + grace_s
-        while self._under_way and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        if self._under_way and grace_s > 0:
+            self._empty = self._loop.create_future()
+            await asyncio.wait([self._empty], timeout=grace_s)
         for trial in list(self._under_way):
             trial.abandon("shutdown")
-        for worker in list(self._workers):
-            worker.cancel()
-        if self._workers:
-            await asyncio.wait(list(self._workers), timeout=1.0)

@@ -48,15 +48,18 @@ class Trial:
         "control_s",
         "done",
         "drawn",
+        "ended",
         "fan",
         "mode",
         "native",
         "noise",
+        "ready",
         "reply",
         "runtime",
         "second",
         "size",
         "started",
+        "task",
         "view",
     )
 
@@ -92,19 +95,22 @@ class Trial:
         self.size = 0
         self.noise = False
         self.drawn = False
+        self.ready = False
         self.done = False
+        self.ended = False
+        self.task: asyncio.Task[None] | None = None
 
     # ---- the user's request
 
     async def serve(self, handler: Handler) -> Any:
         """The response to the request. Raises what control raises."""
-        try:
-            ready = await self._prepare()
-        except Exception as error:
-            self.runtime.fault("prepare", error)
-            ready = False
-        if not ready:
-            return await self._control_only(handler)
+        if not self.ready:
+            try:
+                self.ready = await self._prepare()
+            except Exception as error:
+                self.runtime.fault("prepare", error)
+            if not self.ready:
+                return await self._control_only(handler)
         assert self.assignment is not None
         if not self.assignment.live:
             return await self._control_then_shadow(handler)
@@ -131,7 +137,7 @@ class Trial:
             self.call = runtime.full_call(self, body, state)
         else:
             self.call = runtime.full_call(self, b"", state)
-        runtime.host.keep(self.call.source)
+        runtime.keep(self)
         return True
 
     async def _control_only(self, handler: Handler) -> Any:
@@ -153,10 +159,7 @@ class Trial:
         try:
             response = await handler(self.native)
         except BaseException as error:
-            self.control_s = runtime.time() - self.started
-            if not isinstance(error, asyncio.CancelledError):
-                self.reply = runtime.reply_of_error(error)
-                self.control_error = None if self.reply is not None else error
+            self._control_raised(error)
             raise
         finally:
             current_run.reset(token)
@@ -165,22 +168,43 @@ class Trial:
         return response
 
     async def _control_then_shadow(self, handler: Handler) -> Any:
+        """The common case: control answers, and the trial goes to the lane. One coroutine, as every frame is felt
+        here.
+        """
         runtime = self.runtime
+        run = self.control_run = RunContext(runtime.name, clock=runtime.time)
+        token = current_run.set(run)
         try:
-            response = await self._control(handler)
+            response = await handler(self.native)
         except asyncio.CancelledError:
             self._count(Fault(None, "", None))
             raise
-        except BaseException:
+        except BaseException as error:
+            self._control_raised(error)
             self._count(self._control_fault())
             self._submit()
             raise
-        self._count(self._control_fault())
-        if self.reply is None:
+        finally:
+            current_run.reset(token)
+        control_s = self.control_s = runtime.time() - self.started
+        reply = self.reply = runtime.reply_of(response)
+        cell = self.cell
+        if reply is None:
+            self._count(None)
             runtime.skipped(self.second, "streamed")
+            return response
+        if reply.status < 500 and cell is not None and not cell.sealed:
+            cell.finish(control_s)
         else:
-            self._submit()
+            self._count(self._control_fault())
+        self._submit()
         return response
+
+    def _control_raised(self, error: BaseException) -> None:
+        self.control_s = self.runtime.time() - self.started
+        if not isinstance(error, asyncio.CancelledError):
+            self.reply = self.runtime.reply_of_error(error)
+            self.control_error = None if self.reply is not None else error
 
     async def _overlay(self, handler: Handler) -> Any:
         """Control and the live branches run side by side. Any failure of theirs leaves control's reply as it is."""
@@ -231,6 +255,8 @@ class Trial:
             runtime.fault("aggregate", error)
             return self._fall_back(response, "aggregate", self._blame(all_of_them=True))
         self._served(candidate)
+        if isinstance(native, BaseException):  # a redirect that was raised is raised again
+            raise native
         return native
 
     async def _replace(self, handler: Handler) -> Any:
@@ -264,7 +290,7 @@ class Trial:
                 reason = "aggregate"
             else:
                 self._served(candidate)
-                if candidate.raised:
+                if isinstance(native, BaseException):
                     raise native
                 return native
         blamed = self._blame(all_of_them=reason in ("aggregate", "late"))
@@ -350,56 +376,67 @@ class Trial:
             self.context = copy_context()
 
     def _fan_out(self, *, shadow: bool) -> FanOut:
-        runtime = self.runtime
-        assignment, second = self.assignment, self.second
+        runtime, assignment, second = self.runtime, self.assignment, self.second
         assert assignment is not None
         assert second is not None
         if self.context is None:
             self.context = copy_context()
-        now = runtime.time() if shadow else self.started
-        earlier = self.fan.runs if self.fan is not None else None
+        deadline = (runtime.time() if shadow else self.started) + runtime.latency_s
         self.fan = FanOut(
-            runtime.name,
-            runtime.shadow_stations if shadow else runtime.live_stations,
+            runtime.fan_outs,
             assignment.shadow if shadow else assignment.live,
-            self.call.with_(is_shadow=shadow, deadline=now + runtime.latency_s),
-            loop=runtime.loop,
-            shadow=shadow,
-            deadline_lane=runtime.deadlines,
-            context=self.context,
-            count=second.count_run,
-            hook_failed=runtime.hook_failed,
-            blocked=runtime.blocked if shadow else None,
-            earlier=earlier,
+            self.call.with_(is_shadow=shadow, deadline=deadline),
+            shadow,
+            self.context,
+            second.count_run,
+            self.fan.runs if self.fan is not None else None,
         )
         return self.fan
 
-    async def run_shadow(self) -> None:
-        """Run what is not live, and compare. Never raises, other than when it is cancelled."""
-        runtime = self.runtime
+    def begin(self) -> None:
+        """Run what is not live. Called by the lane; never raises."""
         try:
             assert self.second is not None
             self.second.funnel.add("started")
-            fan = self._fan_out(shadow=True)
-            fan.start()
-            try:
-                if fan.pending:
-                    await fan.finished()
-            except asyncio.CancelledError:
-                fan.cut(RunOutcome.shutdown)
-                raise
-            if self.mode == "reverse":
-                await self._reverse()
-            if not self.done and not (
-                self.mode == "shadow" and runtime.overlaid and not self.noise and conclude_clean(self, fan)
-            ):
-                await conclude(self)
-        except asyncio.CancelledError:
-            raise
+            self._fan_out(shadow=True).start(self._both_sides)
+        except Exception as error:
+            self.runtime.fault("shadow", error)
+            self._end()
+
+    def _both_sides(self) -> None:
+        """All branches have ended: conclude at once if the trial is clean, else in a task, as hooks may have to be
+        waited for.
+        """
+        runtime, fan = self.runtime, self.fan
+        if self.done or fan is None:
+            self._end()
+            return
+        try:
+            quick = self.mode == "shadow" and runtime.overlaid and not self.noise
+            if quick and conclude_clean(self, fan):
+                self._end()
+            else:
+                self.task = runtime.loop.create_task(self._conclude(), name="rollout-conclusion", context=self.context)
         except Exception as error:
             runtime.fault("shadow", error)
+            self._end()
+
+    async def _conclude(self) -> None:
+        try:
+            if self.mode == "reverse":
+                await self._reverse()
+            await conclude(self)
+        except Exception as error:
+            self.runtime.fault("shadow", error)
         finally:
-            self.release()
+            self._end()
+
+    def _end(self) -> None:
+        """Give the place in the lane back, and let go of everything, so that reference counting frees it."""
+        if not self.ended:
+            self.ended = True
+            self.runtime.lane.ended(self)
+        self.release()
 
     async def _reverse(self) -> None:
         """Control, in shadow of the branches that stood in for it."""
@@ -413,10 +450,14 @@ class Trial:
         self.control_s = runtime.time() - begun
 
     def abandon(self, reason: str) -> None:
-        """The lane refused or stopped the trial."""
+        """The lane refused the trial (``refused:…``), or stops it on the way (``shutdown``)."""
         self.done = True
-        if self.second is not None:
-            self.runtime.funnel(self.second, reason if ":" in reason else f"dropped:{reason}")
+        assert self.second is not None
+        self.runtime.funnel(self.second, reason if ":" in reason else f"dropped:{reason}")
+        if self.task is not None:
+            self.task.cancel()
+        elif self.fan is not None and self.fan.shadow:
+            self.fan.cut(RunOutcome.shutdown)
 
     def release(self) -> None:
         """Let go of everything that the trial held, so that reference counting frees it."""
@@ -424,6 +465,7 @@ class Trial:
         self.native = None
         self.context = None
         self.control_error = None
+        self.task = None
 
     @property
     def live_runs(self) -> dict[str, BranchRun]:
