@@ -183,7 +183,7 @@ class Recorder:
         """Write everything that waits, for at most ``within_s`` seconds; whether all of it was written."""
         try:
             async with asyncio.timeout(within_s):
-                while not await self.write_all():
+                while not await self.write_all():  # noqa: ASYNC110 - nothing tells when the database is back
                     await asyncio.sleep(0.1)
         except TimeoutError:
             left = len(self.trials) + (len(self._batch.trials) if self._batch else 0)
