@@ -24,6 +24,10 @@ from rollout.engine.timers import TimerLane, Timers
 from rollout.errors import BranchTimeout, Rejected
 
 
+#: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
+_NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
+
+
 class Station:
     """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
 
@@ -87,8 +91,12 @@ class BranchRun(RunContext):
         station = self.station
         try:
             part = await station.branch.run(self.call)
-        except asyncio.CancelledError:
-            self.settle(RunOutcome.cancelled)
+        except asyncio.CancelledError as error:
+            task = self.task
+            if task is None or task.cancelling():
+                self.settle(RunOutcome.cancelled)
+            else:  # nobody cancelled the run: something that it waited for was cancelled, and that is its failure
+                self.settle(RunOutcome.error, error=error)
         except (KeyboardInterrupt, GeneratorExit):
             self.settle(RunOutcome.cancelled)
             raise
@@ -128,13 +136,14 @@ class BranchRun(RunContext):
             return
         error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
         self.settle(outcome, error=error)
-        if self.task is not None:
+        task = self.task
+        if task is not None:
             if self.began:
                 self.station.orphans += 1
                 self.reason = "orphan"
             else:
                 self._release()  # a task cancelled before its first step never runs its finally
-            self.task.cancel()
+            task.cancel()
 
     def _release(self) -> None:
         self.station.inflight -= 1
@@ -282,6 +291,8 @@ class FanOut:
         while moved and self._wanted:
             moved = False
             for name in list(self._wanted):
+                if not self._wanted or name not in self._wanted:
+                    continue  # a run that began here has ended here, and the walk that this began was faster
                 station = self.stations[name]
                 needed = [self.runs.get(other) for other in station.after]
                 if any(run is None and other in self._wanted for run, other in zip(needed, station.after, strict=True)):
@@ -309,21 +320,16 @@ class FanOut:
     def _wants(self, branch: Branch, call: Call) -> bool:
         try:
             return bool(branch.when(call)) if branch.when is not None else True
-        except Exception as error:  # a hook of the user's: the branch is skipped, and it is counted
+        except Exception as error:  # a hook of the user's, counted: what the candidate needs runs, the rest does not
             self.of.hook_failed("when", error)
-            return False
+            return branch.required
 
     def settled(self, run: BranchRun) -> None:
         """A run has ended: start what waited for it; wake whoever waits for all, or for the first failure."""
         self.pending -= 1
         if self._wanted:
             self._begin_waiting()
-        if (
-            run.outcome is not OK
-            and run.station.branch.required
-            and run.outcome is not RunOutcome.answered
-            and run.reason != "when"
-        ):
+        if run.outcome is not OK and run.station.branch.required and run.outcome not in _NO_FAILURE:
             self.failed = self.failed or run
         if not self.pending:
             self.of.deadlines.remove(self)

@@ -85,6 +85,7 @@ class Runtime:
         self.shadow_stations = stations_of(
             definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s
         )
+        self._timers = timers
         self.fan_outs = FanOuts(
             self.name,
             loop,
@@ -122,6 +123,7 @@ class Runtime:
         self.view = View(policy, states, self.tally)
         self.stores_all = policy.store_sample >= 1.0
         self.latency_s = min(policy.latency_s, self.definition.budget.latency_s)
+        self.fan_outs.deadlines = self._timers.lane(self.latency_s)
         self._seen = {
             (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
             for plan in self.view.plans

@@ -283,8 +283,9 @@ async def running(
     assert not left, f"left running: {left}"
 
 
-def nothing_left(world: World) -> None:
-    """No slot, no timer, no waiting trial is left of the calls so far."""
+async def nothing_left(world: World) -> None:
+    """No slot, no timer, no waiting trial is left of the calls so far, once their shadows have ended."""
+    await world.settled()
     assert world.held == 0
     assert world.engine._timers is not None
     assert {timeout: len(lane) for timeout, lane in world.engine._timers._lanes.items() if len(lane)} == {}
