@@ -76,7 +76,7 @@ async def _of_one(
         newest=await _newest(backend, name, snapshot.now),
         closed={unit: await _closed(backend, name, unit) for unit in policy.units()},
         late=await backend.ledger.late(name),
-        breaks=verify(await every_decision(backend, name)),
+        breaks=verify(await every_decision(backend, name), complete=False),
         flags=tuple(flag for flag in snapshot.flags if flag.flag in flags),
         spec=None if spec is None else spec.get(name),
     )
