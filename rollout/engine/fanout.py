@@ -23,7 +23,6 @@ from rollout.engine.runs import OK
 from rollout.engine.timers import TimerLane, Timers
 from rollout.errors import BranchTimeout, Rejected
 
-
 #: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
 _NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rollout import Branch, Budget, BranchTimeout, Call, Parts, Rejected, Usage, in_shadow, record_usage
+from rollout import Branch, BranchTimeout, Budget, Call, Parts, Rejected, Usage, in_shadow, record_usage
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.fanout import FanOut
 from tests.support.trials import Response, World, answering, giving, nothing_left, rollout_of, running
