@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 SHADOW, ROLLED_BACK, COMPLETED = "shadow", "rolled_back", "completed"
+_LOOK_S: Final = 0.1
 
 
 class Unmet(Exception):
@@ -23,7 +25,6 @@ class Move:
     before: str
     after: str
     at: float
-    reason: str
     findings: tuple[Any, ...]
 
 
@@ -43,62 +44,84 @@ class Audit:
     """The decisions on one rollout. ``heard`` is told of every move, in the order decided."""
 
     def __init__(self, backend: Any, rollout: str, heard: Callable[[Move], None]) -> None:
-        self.backend = backend
         self.rollout = rollout
         self.moves: list[Move] = []
         self.stands: Mapping[str, Stand] = {}
-        self.ahead_s = 0.0  # how far the database's clock is ahead of ours
+        self._backend = backend
         self._heard = heard
+        self._revision = -1
         self._read = 0
-        self._news = asyncio.Condition()
-
-    async def follow(self) -> None:
-        """Read every change until cancelled."""
-        await self.catch_up()
-        async for _ in self.backend.state.changes():
-            await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Read what is new."""
-        async with self._news:
-            decisions = await self.backend.state.decisions(self.rollout, limit=50)
-            for decision in reversed(decisions):
-                if decision.number > self._read:
-                    self._read = decision.number
-                    self._take(decision)
-            states = (await self.backend.state.load()).states.get(self.rollout, {})
-            self.stands = {name: Stand(state.share, str(state.mode)) for name, state in states.items()}
-            self._news.notify_all()
+        """Read what is new, if anything is."""
+        revision = await self._backend.state.revision()
+        if revision == self._revision:
+            return
+        self._revision = revision
+        states = (await self._backend.state.load()).states.get(self.rollout, {})
+        self.stands = {name: Stand(state.share, str(state.mode)) for name, state in states.items()}
+        for decision in reversed(await self._backend.state.decisions(self.rollout, limit=50)):
+            if decision.number > self._read:
+                self._read = decision.number
+                self._take(decision)
 
     def _take(self, decision: Any) -> None:
         for move in decision.moves:
-            found = Move(
-                branch=move["branch"],
-                action=decision.action,
-                before=move["from"],
-                after=move["to"],
-                at=decision.at,
-                reason=decision.reason,
-                findings=tuple(finding for finding in decision.findings if move["branch"] in finding.unit.split("+")),
-            )
+            own = (finding for finding in decision.findings if move["branch"] in finding.unit.split("+"))
+            found = Move(move["branch"], decision.action, move["from"], move["to"], decision.at, tuple(own))
             self.moves.append(found)
             self._heard(found)
 
+    async def until(self, true: Callable[[], Awaitable[bool] | bool], promise: str, within_s: float) -> None:
+        """Read on until something is true. ``Unmet`` with ``promise`` if it is not in time."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            await self.catch_up()
+            answer = true()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(_LOOK_S)
+        raise Unmet(f"{promise}: not within {within_s:.0f} s. {self.now()}")
+
+    async def watch(self, seconds: float) -> None:
+        """Read on for a time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            await self.catch_up()
+            await asyncio.sleep(_LOOK_S)
+
+    def must(self, happened: bool, promise: str) -> None:
+        """``Unmet`` if something promised did not happen."""
+        if not happened:
+            raise Unmet(f"it was promised that {promise}. {self.now()}")
+
+    def now(self) -> str:
+        """Where everybody stands, as a sentence."""
+        return f"Now: {', '.join(f'{branch} {stand}' for branch, stand in self.stands.items()) or 'nothing is known'}."
+
     def stand(self, branch: str) -> Stand:
         return self.stands.get(branch, Stand())
-
-    async def until(self, true: Callable[[], bool], promise: str, within_s: float) -> None:
-        """Wait until something is true of what was decided. ``Unmet`` with ``promise`` if it is not in time."""
-        try:
-            async with asyncio.timeout(within_s), self._news:
-                await self._news.wait_for(true)
-        except TimeoutError:
-            now = ", ".join(f"{branch} {stand}" for branch, stand in self.stands.items())
-            raise Unmet(f"{promise}: not within {within_s:.0f} s. Now: {now}.") from None
 
     def last(self, branch: str, action: str) -> Move:
         """The last such move of a branch. ``Unmet`` if there is none."""
         for move in reversed(self.moves):
             if (move.branch, move.action) == (branch, action):
                 return move
-        raise Unmet(f"there is no decision to {action} {branch}")
+        raise Unmet(f"there is no decision to {action} {branch}. {self.now()}")
+
+    # ---- what was observed
+
+    async def mismatch(self, path: str) -> Any:
+        """The path that differs most, below ``path``, with a stored example. ``Unmet`` if none does."""
+        found = await self._backend.ledger.mismatches(self.rollout, path=path)
+        self.must(bool(found), f"the comparison finds that {path} differs")
+        return found[0]
+
+    async def figures(self, unit: str, arm: str) -> Mapping[str, int]:
+        """The counts of a unit and arm so far, of all its stages."""
+        found: dict[str, int] = {}
+        for total in await self._backend.ledger.totals(self.rollout):
+            if (total.unit, total.arm) == (unit, arm):
+                for name, count in total.figures.counts.items():
+                    found[name] = found.get(name, 0) + count
+        return found

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from rollout_demo.audit import Unmet
+from rollout_demo.fanout import Pace
 from rollout_demo.lines import Child, Message
 from rollout_demo.model import Model
 from rollout_demo.services import Tickets, make
 
 
 class Cast:
-    """``folder``: for the services' databases and the logs. ``database``: the URL that the shop's rollout writes to."""
+    """``folder``: for the services' databases and the logs. ``database``: the URL that the shop's rollout writes to.
+    ``rate``: calls a second that the customers try."""
 
-    def __init__(self, folder: Path, database: str, rollout: str, *, rate: float) -> None:
+    def __init__(self, folder: Path, database: str, rollout: str, *, rate: float, pace: Pace) -> None:
         self.folder = folder
         self.database = database
         self.rollout = rollout
         self.rate = rate
+        self.pace = pace
         self.address = ""
         self.tickets: Tickets
         self._addresses: dict[str, str] = {}
@@ -29,7 +33,10 @@ class Cast:
         self._customers: Child
 
     async def enter(self, stack: AsyncExitStack, *, seconds: float, calls: int) -> None:
-        """Start everybody; nobody does anything yet. ``seconds``, ``calls``: the most that the customers ever send."""
+        """Start everybody; nobody does anything yet. ``seconds``, ``calls``: the most that the customers ever send.
+
+        They leave in the opposite order: first the customers, then the shop, then its services.
+        """
         model, services = Model(), make(self.folder)
         self.tickets = services[1]
         for service in services:
@@ -54,6 +61,8 @@ class Cast:
             "database": self.database,
             "rollout": self.rollout,
             "revision": revision,
+            "stages": self.pace.stages,
+            "soak": self.pace.soak,
         }
         self.address = (await self._shops[revision].ask(order, timeout_s=30))["address"]
         await self._customers.ask({"do": "use", "base": self.address})
@@ -62,7 +71,7 @@ class Cast:
         """Have the customers wait, and stop a revision as a deployment does. What the customers have counted."""
         counts = await self._customers.ask({"do": "pause"})
         if code := await self._shops[revision].stop():
-            raise Unmet(f"the shop of revision {revision} ended with {code}; see {self.folder}")
+            raise Unmet(f"the shop of revision {revision} ended with {code}; see {self._shops[revision].log}")
         return counts
 
     async def count(self) -> Message:
@@ -72,7 +81,8 @@ class Cast:
     async def command(self, *arguments: str) -> str:
         """What the ``rollout`` command says. ``Unmet`` if it fails; that something holds or was rolled back is none."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "rollout", *arguments, "--database-url", self.database),
+            *(sys.executable, "-m", "rollout", *arguments),
+            env={**os.environ, "ROLLOUT_DATABASE_URL": self.database},  # not an argument: it may hold a password
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -80,10 +90,9 @@ class Cast:
         )
         try:
             out, errors = await asyncio.wait_for(process.communicate(), 30)
-        except BaseException:
+        finally:
             if process.returncode is None:
                 process.kill()
-            raise
         if process.returncode not in (0, 3, 4):
             raise Unmet(f"rollout {' '.join(arguments)} ended with {process.returncode}: {errors.decode().strip()}")
         return out.decode()

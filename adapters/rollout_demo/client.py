@@ -24,7 +24,7 @@ from rollout_demo.lines import Lines, Message
 from rollout_demo.traffic import Visit, visits
 from rollout_demo.truth import fault_of, key_of
 
-AT_ONCE: Final = 24  # calls under way; when the machine is busy, later ones wait for their turn instead of piling up
+AT_ONCE: Final = 12  # calls under way; when the machine is busy, later ones wait for their turn instead of piling up
 TIMEOUT: Final = ClientTimeout(total=10)
 
 

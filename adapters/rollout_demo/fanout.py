@@ -5,24 +5,34 @@ There are two revisions, as in life: the first one compares too strictly, and th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rollout import Branch, Budget, Call, Compare, Ramp, Rollout, Shadow, Store, gates
 from rollout_demo.backoffice import BACK_OFFICE
 from rollout_demo.monolith import profile
 
-STAGES: Final = "shadow 1% 5% 25% 50% 100%"
-SOAK: Final = "3s"
-#: Far too little for a real rollout: the limits of a demo that has a minute.
+#: Far too few calls for a real rollout: the limits of a demo that has a minute.
 GATES: Final = (
-    gates.errors(worse_by=0.05, minimum=8),
-    gates.latency(q=0.9, worse_by=1.0, minimum=8),
+    gates.errors(worse_by=0.05, minimum=6),
+    gates.latency(q=0.9, worse_by=1.0, minimum=6),
     gates.mismatches(at_most=0.01, minimum=30),
 )
 COMPARE: Final = {
     1: Compare(),
     2: Compare(unordered={"$.tickets": "id"}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the ramp goes: the texts that ``Ramp.parse`` takes."""
+
+    stages: str = "shadow 1% 5% 25% 50% 100%"
+    soak: str = "3s"
+
+
+FULL: Final = Pace()
 
 
 async def fetch_orders(call: Call) -> Any:
@@ -42,7 +52,7 @@ async def ask_model(call: Call) -> Any:
     return await call.resources[BACK_OFFICE].summary(_customer(call), int(query["context"]), int(query["generate"]))
 
 
-def rollout(name: str = "profile", revision: int = 2) -> Rollout:
+def rollout(name: str = "profile", revision: int = 2, pace: Pace = FULL) -> Rollout:
     """The rollout of the profile page. ``revision``: 1, or 2, which knows that the order of tickets does not matter."""
     return Rollout(
         name,
@@ -56,10 +66,10 @@ def rollout(name: str = "profile", revision: int = 2) -> Rollout:
         key=lambda call: call.headers.get("X-User-Id"),
         revision=str(revision),
         compare=COMPARE[revision],
-        ramp=Ramp.parse(STAGES, soak=SOAK),
+        ramp=Ramp.parse(pace.stages, soak=pace.soak),
         gates=GATES,
         budget=Budget(latency_s=0.7),
-        shadow=Shadow(sample=0.5, noise=0.1, max_lag_s=0.25, pause_s=1.0),
+        shadow=Shadow(sample=0.3, noise=0.1, max_lag_s=0.25, pause_s=1.0),
         store=Store(sample=0.05),
     )
 

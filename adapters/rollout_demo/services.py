@@ -132,12 +132,12 @@ def make(folder: Path) -> tuple[Service, Tickets, Service]:
     return Service(orders, folder), Tickets(tickets, folder), Service(picks, folder)
 
 
-async def serve(app: web.Application, stack: AsyncExitStack, port: int = 0) -> str:
+async def serve(app: web.Application, stack: AsyncExitStack) -> str:
     """Serve an application on the loopback interface until the stack closes; its address."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 

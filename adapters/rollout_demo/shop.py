@@ -1,6 +1,7 @@
 """The shop's process: ``python -m rollout_demo.shop``, told by one line of JSON on standard input what to serve.
 
-    {"addresses": {"orders": "http://127.0.0.1:…", …}, "database": "sqlite:///…", "rollout": "profile", "revision": 2}
+    {"addresses": {"orders": "http://127.0.0.1:…", …}, "database": "sqlite:///…", "rollout": "profile",
+     "revision": 2, "stages": "shadow 25% 100%", "soak": "3s"}
 
 It answers with its own address, and serves until it is asked to stop or its standard input ends: whoever started it
 cannot leave it behind.
@@ -13,12 +14,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from rollout_aiohttp import guard, setup
-from rollout_demo.fanout import rollout
+from rollout_demo.fanout import Pace, rollout
 from rollout_demo.lines import Lines
 from rollout_demo.monolith import application
 from rollout_demo.services import serve
 
-TICK_S = 0.4
+TICK_S = 0.5
 
 
 async def main() -> None:
@@ -37,13 +38,13 @@ async def start(order: dict[str, Any], stack: AsyncExitStack) -> str:
     app = application(addresses, guard(allow=[f"{addresses['model']}/"]))
     setup(
         app,
-        [rollout(order["rollout"], order["revision"])],
+        [rollout(order["rollout"], order["revision"], Pace(order["stages"], order["soak"]))],
         database=order["database"],
         metrics_path="/metrics",
         tick_s=TICK_S,
         process=f"shop-{order['revision']}",
     )
-    return await serve(app, stack, order.get("port", 0))
+    return await serve(app, stack)
 
 
 if __name__ == "__main__":
