@@ -44,13 +44,18 @@ class TimerLane:
     def _fire(self) -> None:
         self._handle = None
         now = self._loop.time() + 1e-4
-        while self._due:
-            member, due = next(iter(self._due.items()))
-            if due > now:
-                self._handle = self._loop.call_at(due, self._fire)
-                return
-            del self._due[member]
-            member.expire()
+        try:
+            while self._due:
+                member, due = next(iter(self._due.items()))
+                if due > now:
+                    break
+                del self._due[member]
+                member.expire()
+        finally:  # also where a member raised after all: the others still have their time
+            if self._due:
+                if self._handle is not None:  # of a member that was added meanwhile; the first one is due before it
+                    self._handle.cancel()
+                self._handle = self._loop.call_at(next(iter(self._due.values())), self._fire)
 
     def close(self) -> None:
         """Forget every member without expiring it."""
