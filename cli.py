@@ -33,7 +33,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 BRANCH = click.argument("branch", required=False)
 
 
-@click.group(cls=Doors, context_settings=HELP)
+@click.group(
+    cls=Doors,
+    context_settings=HELP,
+    epilog='Completion, for bash (or zsh, fish): eval "$(_ROLLOUT_COMPLETE=bash_source rollout)"',
+)
 @click.version_option(package_name="rollout-kit", prog_name="rollout")
 def main() -> None:
     """Move a monolithic handler to a fan-out of branches, step by step."""
@@ -52,6 +56,8 @@ def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: 
 
     With --watch it follows the database until Ctrl-C: a screen on a terminal, a line for each change elsewhere.
     """
+    if watch and output == "json":
+        raise click.UsageError("--watch is for people. For programs: rollout status --output json, as often as needed.")
     if watch:
         run(url, lambda backend: live.watch(lambda: look.status(backend, name), backend.state.changes))
         return
@@ -64,7 +70,7 @@ def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: 
 @rollout_name()
 @reading()
 def show(name: str, url: str, output: str) -> None:
-    """One rollout in detail: branches, gates, the funnel, what differs, the newest decisions."""
+    """One rollout in detail. Branches, gates, the funnel, what differs, the newest decisions."""
     emit(run(url, lambda backend: look.show(backend, name)), output, screens.show)
 
 
@@ -73,7 +79,10 @@ def show(name: str, url: str, output: str) -> None:
 @reading()
 @click.pass_context
 def check(ctx: click.Context, name: str, url: str, output: str) -> None:
-    """Judge now, and change nothing: what the controller would decide, and why. Exits as status does."""
+    """Judge now and change nothing: what would be decided, and why.
+
+    Exits 3 when it would hold, 4 when it would roll back.
+    """
     judged = run(url, lambda backend: steer.check(backend, name))
     emit(judged, output, screens.check)
     ctx.exit(Exit.of_actions(one.verdict.action for one in judged))
@@ -84,7 +93,7 @@ def check(ctx: click.Context, name: str, url: str, output: str) -> None:
 @named("--limit", "LIMIT", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
 @reading()
 def history(name: str, limit: int, url: str, output: str) -> None:
-    """Every decision, newest first: who or what, when, from, to, why, and what the gates found."""
+    """Every decision: who, when, from, to, why, and the findings. Newest first."""
     emit(run(url, lambda backend: look.history(backend, name, limit)), output, screens.history)
 
 
@@ -97,9 +106,10 @@ def history(name: str, limit: int, url: str, output: str) -> None:
 @since()
 @database()
 def report(name: str, form: str, out: Path | None, since: float | None, url: str) -> None:
-    """The report: verdict, gates, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing.
+    """The whole report, as text, JSON or one HTML file.
 
-    HTML is one file that needs nothing else, not even JavaScript. JSON has the keys that README documents.
+    Verdict, gates, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing. JSON has stable
+    keys (schema 1); HTML needs nothing else, not even JavaScript.
     """
     made = run(url, lambda backend: reporting.report(backend, name, since=since))
     deliver(document(made, form), out)
@@ -111,7 +121,7 @@ def report(name: str, form: str, out: Path | None, since: float | None, url: str
 @named("--limit", "LIMIT", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many paths.")
 @reading()
 def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
-    """What differs between control and candidate: the paths, with noise beside them, and stored pairs."""
+    """What differs between control and candidate, by path. With noise beside it, and stored pairs, redacted."""
     emit(run(url, lambda backend: reporting.diff(backend, name, at, limit)), output, screens.diff)
 
 
@@ -119,7 +129,7 @@ def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
 @rollout_name()
 @reading()
 def cost(name: str, url: str, output: str) -> None:
-    """What each side costs per call, and a month at 100 % of the traffic observed."""
+    """What each side costs per call, and a month at full traffic. At the rate observed; unknown prices are told."""
     emit(run(url, lambda backend: reporting.cost(backend, name)), output, screens.cost)
 
 
@@ -137,7 +147,7 @@ def cost(name: str, url: str, output: str) -> None:
 @reading()
 @click.pass_context
 def doctor(ctx: click.Context, spec: Path, url: str, output: str) -> None:
-    """Find what is wrong with a set-up, show what tells so, and say what to do. Exits 1 if anything is."""
+    """Find what is wrong with a set-up, and say what to do. Exits 1 if anything is."""
     found = commands.diagnose(url, spec)
     emit(found, output, screens.doctor)
     ctx.exit(Exit.failure if found.faults else Exit.ok)
@@ -168,8 +178,10 @@ def promote(name: str, branch: str | None, to: float | None, force: bool, yes: b
 @BRANCH
 @changing()
 def rollback(name: str, branch: str | None, reason: str, **who: Any) -> None:
-    """Back to control at once: a branch with what comes after it, or all of them. Every process hears of it within a
-    second."""
+    """Back to control at once, with what comes after it.
+
+    A branch, or all of them; every process hears of it within a second.
+    """
     _steer(who, lambda backend, actor: steer.rollback(backend, name, branch, reason=reason, actor=actor))
 
 
@@ -208,8 +220,10 @@ def reset(name: str, branch: str | None, yes: bool, reason: str, **who: Any) -> 
 @BRANCH
 @changing()
 def approve(name: str, branch: str | None, reason: str, **who: Any) -> None:
-    """Let a branch enter the next step, where the ramp asks a person. The last gate: refused before the others are
-    through."""
+    """Let a branch enter a step that asks for a person.
+
+    The last gate: refused before the others are through, and a regression after it still blocks the step.
+    """
     _steer(who, lambda backend, actor: steer.approve(backend, name, branch, reason=reason, actor=actor))
 
 
@@ -229,7 +243,10 @@ def controller(tick_s: float, process: str, url: str) -> None:
 @named("--report", "REPORT", "out", type=FILE, default="report.html", show_default=True, help="Where the report goes.")
 @click.pass_context
 def demo(ctx: click.Context, name: str, serve: bool, url: str | None, out: Path) -> None:
-    """A monolith gets a fan-out in shadow, ramps up, breaks and rolls back by itself, in one minute."""
+    """A handler gets a fan-out, ramps up, breaks and rolls back.
+
+    All by itself, in one minute, with real processes; exits 1 if any of it did not happen.
+    """
     ctx.exit(commands.demo(serve=serve, database_url=url, report=out))
 
 

@@ -74,12 +74,14 @@ async def _next(feed: AsyncIterator[int]) -> int:
 
 async def _screen(screen: Console, looks: AsyncIterator[tuple[Status | None, str]]) -> Status | None:
     last: Status | None = None
-    with Live(console=screen, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-        async for seen, trouble in looks:
-            last = seen or last
-            live.update(_page(last, trouble), refresh=True)
-    if last is not None:
-        screen.print(screens.status(last))
+    try:
+        with Live(console=screen, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            async for seen, trouble in looks:
+                last = seen or last
+                live.update(_page(last, trouble), refresh=True)
+    finally:  # the screen is gone: leave what was seen last where it can be scrolled to
+        if last is not None:
+            screen.print(screens.status(last))
     return last
 
 

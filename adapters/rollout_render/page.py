@@ -101,6 +101,7 @@ def _environment() -> Environment:
         "grade": lambda grade: GRADES[grade][0],
         "grade_tone": lambda grade: _GRADE_TONES[grade],
         "both": words.both_numbers,
+        "why": words.why,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured}
     return made

@@ -35,7 +35,7 @@ def status(seen: Status) -> RenderableType:
     for rollout in seen.rollouts:
         blocks += [BLANK, rollout_block(rollout)]
     if seen.recent:
-        blocks += [BLANK, title("Newest decisions"), tables.recent(seen.recent)]
+        blocks += [BLANK, title("Newest decisions"), tables.recent(seen.recent, short=True)]
     return Group(*blocks)
 
 
@@ -70,10 +70,10 @@ def rollout_block(rollout: RolloutStatus) -> RenderableType:
     ]
     lines: list[RenderableType] = [
         head,
-        Padding(table(("branch", "at", "ramp", "", "why"), rows, stretch="why"), (0, 0, 0, 2)),
+        Padding.indent(table(("branch", "at", "ramp", "", "why"), rows, stretch="why"), 2),
     ]
     if rollout.overrides:
-        lines.append(Padding(cell(f"flags set by hand: {_overrides(rollout.overrides)}", "yellow"), (0, 0, 0, 2)))
+        lines.append(Padding.indent(cell(f"flags set by hand: {_overrides(rollout.overrides)}", "yellow"), 2))
     return Group(*lines)
 
 
@@ -159,14 +159,14 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
             "  ",
         )
         head.append(f"{cell(d.actor).plain} ({d.trigger.value}) · policy v{d.policy_version}", style="dim")
-        lines += [head, Padding(cell(tables.summary(d)), (0, 0, 0, 6))]
+        lines += [head, Padding.indent(cell(tables.summary(d)), 6)]
         lines += [
-            Padding(
+            Padding.indent(
                 Text.assemble(
                     grade(f.grade),
                     f" {cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}",
                 ),
-                (0, 0, 0, 6),
+                6,
             )
             for f in d.findings
         ]
@@ -218,8 +218,8 @@ def doctor(seen: Diagnosis) -> RenderableType:
         lines += [
             BLANK,
             Text.assemble((f"{cell(fault.name).plain}  ", "bold red"), cell(f"{whose}{fault.what}")),
-            Padding(cell(f"seen: {fault.evidence}", "dim"), (0, 0, 0, 4)),
-            Padding(cell(f"do: {fault.remedy}"), (0, 0, 0, 4)),
+            Padding.indent(cell(f"seen: {fault.evidence}", "dim"), 4),
+            Padding.indent(cell(f"do: {fault.remedy}"), 4),
         ]
     return Group(*lines)
 
@@ -230,9 +230,9 @@ def check(seen: Sequence[Checked]) -> RenderableType:
     for unit, verdict, found in seen:
         style = tables.action_style(verdict.action) or "bold"
         lines.append(Text.assemble((cell(unit).plain, "bold"), "  ", (verdict.action.replace("_", " "), style)))
-        lines += [Padding(cell(reason), (0, 0, 0, 2)) for reason in verdict.reasons]
+        lines += [Padding.indent(cell(reason), 2) for reason in verdict.reasons]
         if found:
-            lines.append(Padding(tables.findings(found), (0, 0, 0, 2)))
+            lines.append(Padding.indent(tables.findings(found, whys=False), 2))
         lines.append(BLANK)
     return Group(*lines, cell("Nothing was changed.", "dim"))
 

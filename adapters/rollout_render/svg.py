@@ -13,6 +13,7 @@ from math import isfinite, log10
 from markupsafe import Markup, escape
 
 from rollout_render import words
+from rollout_render.clean import clean
 
 Track = Sequence[tuple[float, float | None]]  # (x, y), x rising; None is a gap
 WIDE, HIGH = 1000.0, 100.0
@@ -24,7 +25,7 @@ def chart(inner: Iterable[Markup], labels: Iterable[Markup], *, height: int, foo
     return Markup(
         '<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">'
         '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" width="100%" height="{}">{}</svg>{}</svg>'
-    ).format(name, height + foot, height, parts, Markup("").join(labels))
+    ).format(clean(name, 120), height + foot, height, parts, Markup("").join(labels))
 
 
 def line(track: Track, style: str, *, low: float, high: float, left: float, right: float) -> Markup:

@@ -16,19 +16,18 @@ from rollout_render import words
 from rollout_render.terminal import cell, grade, table, title
 
 
-def recent(decisions: Sequence[Decision]) -> RenderableType:
-    rows = [
-        (
-            cell(words.utc(d.at, date=False), "dim"),
-            cell(d.rollout),
-            cell(d.action, action_style(d.action)),
-            cell(summary(d)),
-        )
-        for d in decisions
-    ]
+def recent(decisions: Sequence[Decision], *, short: bool = False) -> RenderableType:
+    """Decisions, newest first. ``short``: one line each, cut at the edge."""
+    rows = []
+    for d in decisions:
+        what = cell(summary(d))
+        if short:
+            what.no_wrap, what.overflow = True, "ellipsis"
+        head = (cell(words.utc(d.at, date=False), "dim"), cell(d.rollout), cell(d.action, action_style(d.action)))
+        rows.append((*head, what))
     made = table(("", "", "", "what"), rows, stretch="what")
     made.show_header = False
-    return Padding(made, (0, 0, 0, 2))
+    return Padding.indent(made, 2)
 
 
 def summary(decision: Decision) -> str:
@@ -45,8 +44,8 @@ def unique(found: Iterable[Finding]) -> list[Finding]:
     return list({(f.unit, f.gate): f for f in found}.values())
 
 
-def findings(found: Sequence[Finding]) -> RenderableType:
-    """The numbers of every gate; below, the sentence of each that does not pass."""
+def findings(found: Sequence[Finding], *, whys: bool = True) -> RenderableType:
+    """The numbers of every gate; below (``whys``) the sentence of each that does not pass."""
     rows = [
         (
             cell(f.unit),
@@ -60,12 +59,12 @@ def findings(found: Sequence[Finding]) -> RenderableType:
         for f in found
     ]
     columns = ("unit", "gate", "", "observed", "limit", "control", "n")
-    whys = [
-        Padding(cell(f"{f.unit} {f.gate}: {f.why}", "dim"), (0, 0, 0, 2))
+    sentences = [
+        Padding.indent(cell(f"{f.unit} {f.gate}: {words.why(f)}", "dim"), 2)
         for f in found
-        if f.grade is not Grade.passed and f.why
+        if whys and f.grade is not Grade.passed and f.why
     ]
-    return Group(table(columns, rows, right=columns[3:]), *whys)
+    return Group(table(columns, rows, right=columns[3:]), *sentences)
 
 
 def funnel(seen: Funnel) -> RenderableType:

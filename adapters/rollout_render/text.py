@@ -31,7 +31,7 @@ def report_screen(r: Report) -> RenderableType:
     parts: list[RenderableType] = [
         title(r.rollout, f"{words.utc(r.made_at)} · {r.join} · policy v{r.policy_version}"),
         cell(r.verdict.sentence, STYLES[r.verdict.word]),
-        *(Padding(cell(f"- {reason}"), (0, 0, 0, 2)) for reason in r.verdict.reasons),
+        *(Padding.indent(cell(f"- {reason}"), 2) for reason in r.verdict.reasons),
         BLANK,
         cell(
             f"{words.utc(r.window.since)} to {words.utc(r.window.until)}, {words.rate(r.window.calls_per_s)} observed"

@@ -100,6 +100,11 @@ def both_numbers(finding: Finding) -> str:
     return text
 
 
+def why(finding: Finding) -> str:
+    """The sentence of a finding. That a threshold states no error bound is said once, above the table."""
+    return finding.why.removesuffix(" (no error bound)")
+
+
 def moves(items: Sequence[Mapping[str, str]]) -> str:
     """``"orders 5% → 25%"``, one after the other."""
     return ", ".join(f"{move.get('branch', '')} {move.get('from', '')} → {move.get('to', '')}" for move in items)

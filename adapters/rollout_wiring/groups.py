@@ -36,7 +36,7 @@ SPEC = click.argument("file", type=click.Path(dir_okay=False, path_type=Path), d
 @confirmed()
 @database()
 def init(file: Path, yes: bool, url: str) -> None:
-    """Write a commented spec file (rollout.toml) that changes nothing until you change it."""
+    """Write a commented spec file that changes nothing yet. Default: rollout.toml."""
     if file.exists():
         ask_first(f"{file} exists. Overwrite it?", yes=yes)
     try:
@@ -53,7 +53,7 @@ def init(file: Path, yes: bool, url: str) -> None:
 @confirmed()
 @changing()
 def apply(file: Path, reset: bool, yes: bool, reason: str, actor: str, url: str, output: str) -> None:
-    """Put the fields of a spec file on top of what the code declares, as a new version of the policy."""
+    """Put a spec file on top of what the code declares. It becomes a new version of the policy."""
     if reset:
         reason = reason_for("Taking a spec away", reason)
         ask_first(f"Take away what {file} set?", yes=yes)
@@ -66,7 +66,7 @@ def apply(file: Path, reset: bool, yes: bool, reason: str, actor: str, url: str,
 
 @click.group(cls=Doors)
 def config() -> None:
-    """The spec file: check it, its JSON Schema, and what is in force."""
+    """The spec file: check, schema, and what is in force."""
 
 
 @config.command("check")
@@ -95,7 +95,7 @@ def config_show(name: str, url: str, output: str) -> None:
 
 @click.group(cls=Doors)
 def flag() -> None:
-    """Flags set by hand: off, shadow, auto or on, for everybody or for one key."""
+    """Flags set by hand, for everybody or for one key."""
 
 
 @flag.command("set")
@@ -185,8 +185,10 @@ def db_sql(url: str) -> None:
 @confirmed()
 @reading()
 def purge(name: str | None, older_than: float | None, key: str | None, yes: bool, url: str, output: str) -> None:
-    """Delete stored trials by rollout, age or key (all that are given must hold). Counts and decisions stay: they
-    name nobody."""
+    """Delete stored trials by rollout, age or key.
+
+    What is given must all hold. Counts and decisions name nobody, and stay.
+    """
     if name is None and older_than is None and key is None:
         raise click.UsageError("Say what: --rollout NAME, --older-than 30d or --key KEY.")
     of = f" of {name}" if name else ""

@@ -78,7 +78,8 @@ def stands(
     reasons: Mapping[str, str] = NOTHING,
 ) -> tuple[Standing, ...]:
     """Every branch of a rollout, in the order declared. ``findings``, ``behind_s`` (seconds of evidence that are not
-    read yet) and ``reasons`` (of the newest rollback) are by unit; ``now``: epoch seconds by the database's clock."""
+    read yet) and ``reasons`` (of the newest rollback or pause) are by unit; ``now``: epoch seconds by the database's
+    clock."""
     found: list[Standing] = []
     for unit, members in policy.units().items():
         present = [branch for branch in members if branch.name in states]
@@ -139,7 +140,7 @@ def _word(
     if state.mode is Mode.rolled_back:
         return Word.rolled_back, _by_whom(state, reason)
     if state.mode is Mode.paused:
-        return Word.paused, _by_whom(state, "")
+        return Word.paused, _by_whom(state, reason)
     if state.mode is Mode.completed:
         return Word.completed, "the last stage is baked; it is only watched"
     if doubt := _doubt(findings, soaked=context.soak_left_s <= 0):

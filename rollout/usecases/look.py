@@ -174,12 +174,12 @@ async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> 
         members = members_of(policy, states, unit)
         if not members:
             continue
-        if any(state.mode is Mode.rolled_back for state in members):
-            decision = await _rollback_of(backend, policy.rollout, members[0].branch)
-            if decision is not None:
-                found[unit] = [finding for finding in decision.findings if finding.unit == unit]
-                reasons[unit] = decision.reason
-            continue
+        if (action := _STOPS.get(members[0].mode)) is not None:
+            decision = await _newest(backend, policy.rollout, members[0].branch, action)
+            reasons[unit] = decision.reason if decision else ""
+            if action == "rollback":
+                found[unit] = [f for f in decision.findings if f.unit == unit] if decision else []
+                continue
         evidence = await gather(backend.state, backend.ledger, policy, unit, members, snapshot.now)
         behind[unit] = evidence.behind_s
         case = Case(policy=policy, unit=unit, states=states, flags=snapshot.flags, now=snapshot.now)
@@ -187,10 +187,13 @@ async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> 
     return stands(policy, states, found, snapshot.flags, snapshot.now, behind_s=behind, reasons=reasons)
 
 
-async def _rollback_of(backend: Backend, rollout: str, branch: str) -> Decision | None:
-    """The newest decision that rolled a branch back."""
+_STOPS = {Mode.rolled_back: "rollback", Mode.paused: "pause"}
+
+
+async def _newest(backend: Backend, rollout: str, branch: str, action: str) -> Decision | None:
+    """The newest decision of that kind that moved a branch."""
     for decision in await backend.state.decisions(rollout, limit=50):
-        if decision.action == "rollback" and any(move.get("branch") == branch for move in decision.moves):
+        if decision.action == action and any(move.get("branch") == branch for move in decision.moves):
             return decision
     return None
 
