@@ -1,7 +1,8 @@
 """All rollouts of one process: starts them on one database, hears of every change, and stops in the right order.
 
 start   the database is opened, the declarations are registered, the views are made; then recorder, watcher, controller
-stop    shadows first (no new ones, a short grace), then every second is sealed and written, then lease and database
+stop    shadows first (no new ones, a short grace), then every second is sealed and written, then lease and database,
+        each within a bound
 
 A database that cannot be reached does not keep the application from starting: control answers every call, and the
 engine tries again until the database is there. A schema of the wrong version does: that is a mistake of the deployment.
@@ -28,7 +29,7 @@ from rollout.engine.declared import policy_of
 from rollout.engine.recorder import Recorder
 from rollout.engine.runtime import Runtime
 from rollout.engine.shadow import LagMeter
-from rollout.engine.timers import Timers
+from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DatabaseError, SchemaError
 from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, TrialRecord
 
@@ -131,8 +132,12 @@ class Engine:
             try:
                 await self._begin()
                 return
+            except SchemaError as error:  # it may be upgraded while we run
+                log.error("rollouts wait, control answers: %s", error, extra={"event": "schema_refused"})
             except DatabaseError as error:
                 log.debug("the database is still missing: %s", error)
+            except Exception:
+                log.exception("rollouts could not begin; tried again", extra={"event": "start_failed"})
 
     async def _begin(self) -> None:
         backend = self.backend
@@ -157,19 +162,7 @@ class Engine:
         self._timers = Timers(loop)
         self._lag = LagMeter(loop)
         self.runtimes = {
-            rollout.name: Runtime(
-                rollout,
-                host=self._host,
-                flags=self._flags,
-                recorder=self.recorder,
-                timers=self._timers,
-                loop=loop,
-                dice=self._dice,
-                process=self.process,
-                codec=self._codec,
-                redactor=Redactor(secret, rollout.store.clear, redact=rollout.store.redact),
-            )
-            for rollout in self.rollouts
+            rollout.name: self._runtime(rollout, secret, self.recorder, self._timers) for rollout in self.rollouts
         }
         self._lag.lanes = [runtime.lane for runtime in self.runtimes.values()]
         self.hear(snapshot)
@@ -183,6 +176,24 @@ class Engine:
             self._spawn(self.controller.run(), "rollout-controller")
         self.ready.set()
 
+    def _runtime(self, rollout: Rollout, secret: bytes, recorder: Recorder, timers: Timers) -> Runtime:
+        def redactor_failed(error: BaseException) -> None:
+            runtime.hook_failed("redact", error)
+
+        runtime = Runtime(
+            rollout,
+            host=self._host,
+            flags=self._flags,
+            recorder=recorder,
+            timers=timers,
+            loop=asyncio.get_running_loop(),
+            dice=self._dice,
+            process=self.process,
+            codec=self._codec,
+            redactor=Redactor(secret, rollout.store.clear, redact=rollout.store.redact, on_failure=redactor_failed),
+        )
+        return runtime
+
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
 
@@ -193,7 +204,7 @@ class Engine:
         if self.snapshot is not None and snapshot.revision < self.snapshot.revision:
             return
         self.snapshot = snapshot
-        offset = snapshot.now - asyncio.get_running_loop().time()
+        offset = snapshot.now - clock_of(asyncio.get_running_loop())()
         for listener in self._heard:
             listener(snapshot)
         for name, runtime in self.runtimes.items():
@@ -203,14 +214,18 @@ class Engine:
                 runtime.decide(policy, snapshot.states.get(name, {}))
 
     async def _watch(self) -> None:
-        """Load whenever something changed. Whatever fails here is tried again: a deaf process would not hear of a
-        rollback.
+        """Load whenever something changed. Whatever fails here is tried again, and what changed meanwhile is loaded
+        first: a deaf process would not hear of a rollback.
         """
         assert self.backend is not None
         state = self.backend.state
         while not self._closing:
             try:
-                async for _ in state.changes():
+                changes = state.changes()
+                missed = await state.load()
+                if self.snapshot is None or missed.revision != self.snapshot.revision:
+                    self.hear(missed)
+                async for _ in changes:
                     self.hear(await state.load())
             except DatabaseError as error:
                 log.debug("no changes can be heard: %s", error)
@@ -254,19 +269,45 @@ class Engine:
         if self._lag is not None:
             self._lag.stop()
         await asyncio.gather(*(runtime.lane.close(self.options.grace_s) for runtime in self.runtimes.values()))
+        await self._let_go()
         self._closing = True
-        if self.controller is not None:
-            await self.controller.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        leading = [task for task in self._tasks if task.get_name() == "rollout-controller"]
+        await self._cancel([task for task in self._tasks if task not in leading])
         if self.recorder is not None:
-            await self.recorder.drain(self.options.drain_s)
+            await self._bounded("write what waits", self.recorder.drain(self.options.drain_s))
+        if self.controller is not None:
+            await self._bounded("hand the lease back", self.controller.stop())
+        await self._cancel(leading)
+        self._tasks.clear()
         if self._timers is not None:
             self._timers.close()
         if self.backend is not None:
-            await self.backend.close()
+            await self._bounded("close the database", self.backend.close())
+
+    async def _let_go(self) -> None:
+        """Wait, for one grace more, until what was cut has let go of what it held: the pools are closed next."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.options.grace_s
+        stations = [station for runtime in self.runtimes.values() for station in runtime.stations()]
+        await asyncio.sleep(0)
+        while any(station.inflight for station in stations) and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    async def _cancel(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.options.drain_s)
+
+    async def _bounded(self, what: str, work: Awaitable[Any]) -> None:
+        """A step of the stop: it takes ``drain_s`` at most, and if it fails the next one comes all the same."""
+        try:
+            async with asyncio.timeout(self.options.drain_s + 1.0):
+                await work
+        except TimeoutError:
+            log.warning("no time was left to %s", what, extra={"event": "stop_timeout"})
+        except Exception as error:
+            log.error("could not %s: %s", what, error, extra={"event": "stop_failed"})
 
     # ---- scrape
 
