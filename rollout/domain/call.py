@@ -219,7 +219,7 @@ class Parts(Mapping[str, Any]):
 NO_PARTS: Final = Parts()
 
 
-class _Circumstances:
+class Circumstances:
     """Everything of a call that is not the request: shared by calls that have nothing special, made anew for the
     others.
     """
@@ -245,7 +245,7 @@ class _Circumstances:
         self.clock = clock
 
 
-_PLAIN: Final = _Circumstances()
+_PLAIN: Final = Circumstances()
 
 
 class Call:
@@ -256,7 +256,7 @@ class Call:
 
     __slots__ = ("_about", "source")
 
-    def __init__(self, source: CallSource, about: _Circumstances = _PLAIN) -> None:
+    def __init__(self, source: CallSource, about: Circumstances = _PLAIN) -> None:
         self.source = source
         self._about = about
 
@@ -273,7 +273,7 @@ class Call:
         clock: Callable[[], float] | None = None,
     ) -> Call:
         """A call with everything said. ``deadline`` is absolute, in seconds of ``clock``."""
-        return Call(source, _Circumstances(body, key, state, parts, is_shadow, deadline, clock))
+        return Call(source, Circumstances(body, key, state, parts, is_shadow, deadline, clock))
 
     @property
     def body(self) -> bytes:
@@ -371,7 +371,7 @@ class Call:
         about = self._about
         return Call(
             self.source,
-            _Circumstances(
+            Circumstances(
                 about.body,
                 about.key,
                 about.state,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from rollout.domain.state import BranchState, Mode, Policy
@@ -44,10 +44,10 @@ class Assignment:
     arms: tuple[str, ...]
     live: tuple[str, ...]
     shadow: tuple[str, ...]
+    runs: bool = field(init=False)
 
-    @property
-    def runs(self) -> bool:
-        return bool(self.live or self.shadow)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", bool(self.live or self.shadow))
 
 
 def plan_units(policy: Policy, states: Mapping[str, BranchState]) -> tuple[UnitPlan, ...]:

@@ -73,6 +73,10 @@ class Scored:
         self._started_at = started_at
 
     @property
+    def started(self) -> int:
+        return self._cell.started
+
+    @property
     def served(self) -> int:
         return self._cell.served
 

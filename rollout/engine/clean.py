@@ -64,7 +64,7 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     if runtime.stores_all or runtime.dice() < trial.view.policy.store_sample:
         counts["queued"] = counts.get("queued", 0) + 1
         call = trial.call
-        key = call.key
+        key = trial.key
         runtime.recorder.record(
             (
                 runtime.name,

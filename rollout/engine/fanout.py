@@ -77,7 +77,7 @@ class BranchRun(RunContext):
 
     @property
     def clock(self) -> Callable[[], float]:  # type: ignore[override]
-        return self._of.loop.time
+        return self._of.time
 
     @property
     def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
@@ -114,7 +114,7 @@ class BranchRun(RunContext):
         fan = self._fan
         assert fan is not None
         self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
-        self.finished = fan.of.loop.time()
+        self.finished = fan.of.time()
         self.outcome = outcome
         self.part = part
         self.error = error
@@ -171,12 +171,13 @@ class FanOuts:
     of side effects that
     the guarded client refused in shadow; ``deadlines`` is the timer lane of whole calls."""
 
-    __slots__ = ("blocked", "deadlines", "hook_failed", "live", "loop", "rollout", "shadow")
+    __slots__ = ("blocked", "deadlines", "hook_failed", "live", "loop", "rollout", "shadow", "time")
 
     def __init__(
         self,
         rollout: str,
         loop: asyncio.AbstractEventLoop,
+        time: Callable[[], float],
         live: Mapping[str, Station],
         shadow: Mapping[str, Station],
         deadlines: TimerLane,
@@ -185,6 +186,7 @@ class FanOuts:
     ) -> None:
         self.rollout = rollout
         self.loop = loop
+        self.time = time
         self.live = live
         self.shadow = shadow
         self.deadlines = deadlines
@@ -245,7 +247,7 @@ class FanOut:
         """Start every branch that waits for nothing. ``on_end`` is called once, when all are settled; it must not
         raise.
         """
-        now = self.begun = self.of.loop.time()
+        now = self.begun = self.of.time()
         stations = self.stations
         waiting: list[str] | None = None
         for name in self._names:
@@ -305,12 +307,12 @@ class FanOut:
                     parts=Parts(parts, {name: "missing" for name in station.after if name not in parts})
                 )
                 if all(other in parts or not self.stations[other].branch.required for other in station.after):
-                    self._begin(station, call, self.of.loop.time())
+                    self._begin(station, call, self.of.time())
                 else:
                     self._skip(station, call)
 
     def _skip(self, station: Station, call: Call) -> None:
-        run = BranchRun(station, self, call, self.of.loop.time())
+        run = BranchRun(station, self, call, self.of.time())
         self.runs[station.name] = run
         self.pending += 1
         run.reason = "after"

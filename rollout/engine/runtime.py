@@ -29,7 +29,7 @@ from rollout.engine.fanout import FanOut, FanOuts, stations_of
 from rollout.engine.recorder import Recorder
 from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
-from rollout.engine.timers import Timers
+from rollout.engine.timers import Timers, clock_of
 from rollout.engine.trial import Trial
 from rollout.engine.view import View
 from rollout.ports import FlagAnswer, FlagSource, Host, TrialRecord
@@ -64,7 +64,7 @@ class Runtime:
         self.flags = flags
         self.recorder = recorder
         self.loop = loop
-        self.time = loop.time
+        self.time = clock_of(loop)
         self.dice = dice
         self.redactor = redactor
         self.latency_s = definition.budget.latency_s
@@ -73,7 +73,7 @@ class Runtime:
         self.captures = definition.capture is not None
         self.active = False
         self.view: View | None = None
-        self.tally = Tally(self.name, process, definition.settle_s, loop.time)
+        self.tally = Tally(self.name, process, definition.settle_s, self.time)
         self.lane = ShadowLane(loop, definition.shadow)
         self.codec = codec
         self.matched = 0  # clean trials; the other comparisons are in `comparisons`
@@ -89,6 +89,7 @@ class Runtime:
         self.fan_outs = FanOuts(
             self.name,
             loop,
+            self.time,
             self.live_stations,
             self.shadow_stations,
             timers.lane(self.latency_s),
@@ -114,6 +115,8 @@ class Runtime:
         self._control_latency = Histogram()
         self._control_p95: tuple[float, float] = (0.0, 0.0)  # looked at, value
         self._key = definition.key
+        self._source = host.source
+        self._peek = flags.peek
         self._seen: dict[tuple[str, int], SeenKeys] = {}
 
     # ---- what was decided
@@ -143,29 +146,31 @@ class Runtime:
         view = self.view
         if view is None:
             return None
-        call = Call(self.host.source(native))
+        call = Call(self._source(native))
         key: str | None = None
         if self._key is not None:
             try:
                 key = self._key(call)
             except Exception as error:
                 self.hook_failed("key", error)
-        answer = self.flags.peek(view.policy.flag, key)
-        assignment = view.by_key.get(key) if key is not None and answer is not None else None
+        answer = self._peek(view.flag, key)
+        if answer is None:  # a provider of the user's: it must be waited for
+            return Trial(self, view, native, call, key, now)
+        assignment = view.by_key.get(key)  # type: ignore[arg-type]  # None is never among them
         if assignment is None:
-            assignment = None if answer is None else self._assign(view, key, answer)
-            if assignment is None:  # a remote flag: it must be waited for
-                return Trial(self, view, native, self._keyed(call, key), now)
-        second = view.second(int(now + self.tally.offset))
-        cell: Cell | Scored = second.cell(assignment)
-        cell.started += 1  # type: ignore[union-attr]
-        if key is not None and view.scored:
-            cell = self._score(view, second, cell, assignment, key, now)  # type: ignore[arg-type]
-        if not assignment.runs or (
-            not assignment.live and (view.sample <= 0.0 or (view.sample < 1.0 and self.dice() >= view.sample))
-        ):
-            return cell
-        return self._drawn(Trial(self, view, native, self._keyed(call, key), now, second, assignment, cell))
+            assignment = self._assign(view, key, answer)
+            if assignment is None:
+                return Trial(self, view, native, call, key, now)
+        number = int(now + self.tally.offset)
+        second = view.open if view.open.number == number else view.second(number)
+        own = second.cells.get(assignment) or second.cell(assignment)
+        own.started += 1
+        cell: Cell | Scored = own
+        if view.scored and key is not None:
+            cell = self._score(view, second, own, assignment, key, now)
+        if assignment.runs and (assignment.live or view.sample >= 1.0 or self.dice() < view.sample):
+            return self._drawn(Trial(self, view, native, call, key, now, second, assignment, cell))
+        return cell
 
     def _drawn(self, trial: Trial) -> Trial | Cell | Scored:
         """The trial, if its request can be shadowed (and copied, where it is live); else its cell, the reason
@@ -226,7 +231,7 @@ class Runtime:
 
     async def route_remote(self, trial: Trial) -> bool:
         """Ask the flags that must be waited for, and route the trial. False where its rollout has nothing to do."""
-        view, key = trial.view, trial.call.key
+        view, key = trial.view, trial.key
         context: Mapping[str, Any] = NOTHING
         if self.definition.context is not None:
             try:
@@ -284,9 +289,6 @@ class Runtime:
             self.hook_failed("effects", error)
             return False
 
-    def _keyed(self, call: Call, key: str | None) -> Call:
-        return call if key is None else Call.of(call.source, key=key, clock=self.time)
-
     # ---- counting
 
     def count(self, cell: Cell | Scored, started: float, response: Any) -> None:
@@ -335,20 +337,14 @@ class Runtime:
 
     # ---- what trials need
 
-    async def capture(self, native: Any) -> Mapping[str, Any] | None:
-        """What the user's ``capture=`` returns; None where it raised: the call is then served by control alone."""
+    async def capture(self, native: Any) -> Mapping[str, Any]:
+        """What the user's ``capture=`` returns; nothing where it raised."""
         assert self.definition.capture is not None
         try:
             return await self.definition.capture(native)
         except Exception as error:
             self.hook_failed("capture", error)
-            return None
-
-    def full_call(self, trial: Trial, body: bytes, state: Mapping[str, Any] | None) -> Call:
-        """The call with its body and what was captured."""
-        if not body and not state and trial.call.key is not None:
-            return trial.call
-        return Call.of(trial.call.source, body=body, key=trial.call.key, state=state or NOTHING, clock=self.time)
+            return NOTHING
 
     def reply_of(self, response: Any) -> Reply | None:
         try:

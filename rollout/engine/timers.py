@@ -8,7 +8,15 @@ for nothing.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Protocol
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """What to measure durations with on a loop: its own time, which a test may set; but uvloop's counts whole milliseconds, so
+    there the clock beneath it, which has the same zero."""
+    return time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
 
 
 class Expiring(Protocol):
@@ -32,7 +40,7 @@ class TimerLane:
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, member: Expiring, now: float) -> None:
-        """Start the member's time. ``now``: the loop's time in seconds."""
+        """Start the member's time. ``now``: in seconds, of ``clock_of(loop)``."""
         self._due[member] = now + self.timeout_s
         if self._handle is None:
             self._handle = self._loop.call_at(now + self.timeout_s, self._fire)

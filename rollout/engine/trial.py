@@ -11,12 +11,12 @@ Whatever goes wrong here ends in ``Runtime.fault``, a counter and a log line; th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from rollout.context import RunContext, current_run
-from rollout.domain.call import Call, Reply
+from rollout.domain.call import NO_PARTS, NOTHING, Call, Circumstances, Reply
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.routing import Assignment
 from rollout.engine.cells import Cell, Fault, Scored
@@ -36,32 +36,25 @@ Handler = Callable[[Any], Awaitable[Any]]
 class Trial:
     """One call seen from both sides."""
 
-    __slots__ = (
-        "assignment",
-        "call",
-        "candidate",
-        "candidate_s",
-        "cell",
-        "context",
-        "control_error",
-        "control_run",
-        "control_s",
-        "done",
-        "drawn",
-        "ended",
-        "fan",
-        "mode",
-        "native",
-        "noise",
-        "ready",
-        "reply",
-        "runtime",
-        "second",
-        "size",
-        "started",
-        "task",
-        "view",
-    )
+    # Without slots, so that what most trials never set can be a default of the class.
+    mode = "shadow"
+    body = b""
+    state: Mapping[str, Any] = NOTHING
+    reply: Reply | None = None
+    control_error: BaseException | None = None
+    control_run: RunContext | None = None
+    control_s: float | None = None
+    candidate: Reply | None = None
+    candidate_s: float | None = None
+    fan: FanOut | None = None
+    context: Context | None = None
+    task: asyncio.Task[None] | None = None
+    size = 0
+    noise = False  # control is to run once more, to be compared with itself
+    drawn = False
+    ready = False  # nothing must be waited for before control may run
+    done = False  # there is nothing to conclude any more
+    ended = False  # its place in the lane is given back
 
     def __init__(
         self,
@@ -69,6 +62,7 @@ class Trial:
         view: View,
         native: Any,
         call: Call,
+        key: str | None,
         started: float,
         second: Second | None = None,
         assignment: Assignment | None = None,
@@ -79,26 +73,11 @@ class Trial:
         self.view = view
         self.native = native
         self.call = call
+        self.key = key
         self.started = started
         self.second = second
         self.assignment = assignment
         self.cell = cell
-        self.mode = "shadow"
-        self.reply: Reply | None = None
-        self.control_error: BaseException | None = None
-        self.control_run: RunContext | None = None
-        self.control_s: float | None = None
-        self.candidate: Reply | None = None
-        self.candidate_s: float | None = None
-        self.fan: FanOut | None = None
-        self.context: Context | None = None
-        self.size = 0
-        self.noise = False
-        self.drawn = False
-        self.ready = False
-        self.done = False
-        self.ended = False
-        self.task: asyncio.Task[None] | None = None
 
     # ---- the user's request
 
@@ -127,16 +106,15 @@ class Trial:
         assert self.assignment is not None
         if not self.assignment.runs or not runtime.draw(self):
             return False
-        state = await runtime.capture(self.native) if runtime.captures else None
+        if runtime.captures:
+            self.state = await runtime.capture(self.native)
         if runtime.host.has_body(self.native):
             body = await runtime.host.read_body(self.native, runtime.definition.max_body)
             if body is None:
                 runtime.skipped(self.second, "too_large")
                 return False
             self.size += len(body)
-            self.call = runtime.full_call(self, body, state)
-        else:
-            self.call = runtime.full_call(self, b"", state)
+            self.body = body
         runtime.keep(self)
         return True
 
@@ -172,7 +150,7 @@ class Trial:
         here.
         """
         runtime = self.runtime
-        run = self.control_run = RunContext(runtime.name, clock=runtime.time)
+        run = self.control_run = RunContext(runtime.name, "", False, None, runtime.time)
         token = current_run.set(run)
         try:
             response = await handler(self.native)
@@ -382,10 +360,12 @@ class Trial:
         if self.context is None:
             self.context = copy_context()
         deadline = (runtime.time() if shadow else self.started) + runtime.latency_s
+        about = Circumstances(self.body, self.key, self.state, NO_PARTS, shadow, deadline, runtime.time)
+        self.call = Call(self.call.source, about)
         self.fan = FanOut(
             runtime.fan_outs,
             assignment.shadow if shadow else assignment.live,
-            self.call.with_(is_shadow=shadow, deadline=deadline),
+            self.call,
             shadow,
             self.context,
             second.count_run,

@@ -31,6 +31,7 @@ class View:
         self.states = states
         self.plans: tuple[UnitPlan, ...] = plan_units(policy, states)
         self.active = any(plan.limit or plan.shadow for plan in self.plans)
+        self.flag = policy.flag
         self.sample = policy.sample
         self.noise = policy.noise
         self.reverse = policy.reverse
@@ -42,14 +43,15 @@ class View:
         self.seen: set[str] = set()  # keys whose first call in this view was looked at for scoring
         self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
         self._tally = tally
-        self._second: Second | None = None
+        self.open = Second(
+            policy.rollout, -1, self.plans, policy.version
+        )  # counted in by nobody: the first call opens another
 
     def second(self, number: int) -> Second:
         """The open second of that number (epoch seconds)."""
-        second = self._second
-        if second is None or second.number != number:
-            second = self._second = self._tally.second(number, self.plans, self.policy.version)
-        return second
+        if self.open.number != number:
+            self.open = self._tally.second(number, self.plans, self.policy.version)
+        return self.open
 
     def assignment(self, ceilings: Sequence[Ceiling], buckets: Sequence[int]) -> Assignment:
         """How a caller with these ceilings and buckets (one each by unit) is treated. Equal answers are one object."""

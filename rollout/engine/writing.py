@@ -30,7 +30,7 @@ def write(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
     if result.outcome is Outcome.matched and runtime.dice() >= trial.view.policy.store_sample:
         return
     redactor = runtime.redactor
-    key = trial.call.key
+    key = trial.key
     candidate = result.candidate
     record = TrialRecord(
         trial_id,
