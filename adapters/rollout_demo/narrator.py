@@ -62,7 +62,7 @@ class Narrator:
         place = f"{move.before} → {move.after}"
         if move.action in ("rollback", "complete"):
             place = f"{move.before} {move.after.rpartition(', ')[2]}"
-        self.event(f"{branch(move.branch)} [{style}]{place:<14}[/] {_numbers(move)}")
+        self.event(f"{branch(move.branch)} [{style}]{place:<15}[/] {_numbers(move)}")
 
     def stopped(self) -> None:
         self.console.print("\n Stopped.")

@@ -95,7 +95,7 @@ class Story:
         )
         self._counts.append(await self.cast.close_shop(1))
         await self.cast.open_shop(2)
-        self.tell.event("revision 2 is deployed")
+        self.tell.event("revision 2 is deployed; below: what each gate observed, and its limit")
         await self.audit.until(lambda: self.cast.tickets.ill, f"tickets climbs to {FALLS_AT} by itself", PATIENCE_S)
         self._counts.append(await self.cast.count())
 
