@@ -109,7 +109,7 @@ def _environment() -> Environment:
 
 def _text(thing: object, limit: int = 160) -> str:
     """Clean and bounded; the template escapes it."""
-    return "absent" if thing is None else clean(thing, limit)
+    return clean(words.stored(thing), limit)
 
 
 def _gauge(finding: Finding) -> tuple[Markup, str]:

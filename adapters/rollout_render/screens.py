@@ -22,13 +22,9 @@ BLANK = Text("")
 
 def status(seen: Status) -> RenderableType:
     """Every rollout with its branches, who decides, and the newest decisions."""
-    head = Text.assemble(
-        (words.utc(seen.at), "bold"),
-        ("  ", ""),
-        (cell(seen.database).plain, "dim"),
-        ("  ", ""),
-        leader(seen.leader, seen.at),
-    )
+    head = Text.assemble((words.utc(seen.at), "bold"), "  ", leader(seen.leader, seen.at), "  ")
+    head.append(cell(seen.database).plain, style="dim")
+    head.no_wrap, head.overflow = True, "ellipsis"
     if not seen.rollouts:
         return Group(head, BLANK, cell("No rollout is registered yet: start the application that declares one."))
     blocks: list[RenderableType] = [head]

@@ -13,6 +13,7 @@ from rollout.domain.report import Example, Field
 from rollout.domain.report_values import Cost, Funnel, Mismatch
 from rollout.domain.state import Decision
 from rollout_render import words
+from rollout_render.clean import clean
 from rollout_render.terminal import cell, grade, table, title
 
 
@@ -99,30 +100,25 @@ def mismatches(found: Sequence[Mismatch]) -> RenderableType:
 
 
 def pair(example: Example, path: str | None = None) -> RenderableType:
-    """One stored pair, redacted."""
-    head = title(f"{example.method} {example.route}", f"{words.utc(example.at)} · trial {example.trial}")
-    shown = [d for d in example.differences if path is None or d.get("path") == path]
-    rows = [
-        (
-            cell(d.get("path", ""), limit=60),
-            cell(d.get("kind", "")),
-            _side(d.get("control")),
-            _side(d.get("candidate")),
-        )
-        for d in shown
+    """One stored pair, redacted: both sides of each difference, one under the other."""
+    lines: list[RenderableType] = [
+        title(f"{example.method} {example.route}", f"{words.utc(example.at)} · trial {example.trial}")
     ]
-    return Group(head, table(("path", "kind", "control", "candidate"), rows, stretch="candidate"))
-
-
-def _side(value: object) -> Text:
-    return cell("absent", "dim") if value is None else cell(value, limit=120)
+    for difference in example.differences:
+        if path is not None and difference.get("path") != path:
+            continue
+        where = cell(difference.get("path", ""), limit=120).append(f"  {clean(difference.get('kind', ''))}", "dim")
+        lines.append(Padding.indent(where, 2))
+        for side in ("control", "candidate"):
+            value = cell(words.stored(difference.get(side)), limit=300)
+            lines.append(Padding.indent(Text.assemble((f"{side:<11}", "dim"), value), 4))
+    return Group(*lines)
 
 
 def costs(lines: Sequence[Cost]) -> RenderableType:
     rows = [
         (
-            cell(line.unit),
-            line.side,
+            cell(line.unit or line.side),
             words.count(line.runs),
             words.count(line.unpriced),
             f"{words.count(line.tokens_in)}/{words.count(line.tokens_out)}",
@@ -132,8 +128,8 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
         )
         for line in lines
     ]
-    columns = ("unit", "side", "runs", "no price", "tokens", "so far", "per call", "a month")
-    return table(columns, rows, right=columns[2:])
+    columns = ("", "runs", "no price", "tokens", "so far", "per call", "a month")
+    return table(columns, rows, right=columns[1:])
 
 
 def fields(found: Sequence[Field]) -> RenderableType:

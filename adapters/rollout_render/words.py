@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -125,6 +126,32 @@ def steps(stage: int, stages: int, *, on: bool = True) -> str:
     """The ramp as boxes: those reached are full."""
     reached = stage + 1 if on else 0
     return "■" * min(reached, stages) + "□" * max(0, stages - reached)
+
+
+def stored(thing: Any) -> str:
+    """One side of a difference as it was stored: in clear, or what a redacted value may tell: its type, size and
+    hash."""
+    if thing is None:
+        return "absent"
+    if isinstance(thing, str):
+        return thing
+    if not isinstance(thing, Mapping) or not {"type"} <= set(thing) <= _REDACTED:
+        return json.dumps(thing, ensure_ascii=False, default=str)
+    kind = str(thing["type"])
+    parts = [_SAID.get(kind, kind)]
+    if "length" in thing:
+        parts.append(f"{thing['length']} characters")
+    if "size" in thing:
+        parts.append(f"size {thing['size']}")
+    if "hash" in thing:
+        parts.append(f"#{str(thing['hash'])[:8]}")
+    if "shown" in thing:
+        parts.append(json.dumps(thing["shown"], ensure_ascii=False, default=str))
+    return ", ".join(parts)
+
+
+_REDACTED = {"type", "hash", "length", "size", "shown"}
+_SAID = {"missing": "absent", "denied": "withheld", "dropped": "dropped: the redactor raised", "other": "no JSON"}
 
 
 def value(thing: Any) -> str:

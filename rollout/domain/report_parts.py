@@ -99,7 +99,7 @@ def _unexplained(step: str) -> str:
     """What the calls are that are lost before a step without a reason of their own."""
     return {
         "drawn": "not drawn by the sample",
-        "run": "waiting",
+        "run": "live and outside the sample, or still waiting",
         "finished": "still running, or cut at shutdown",
         "compared": "not comparable",
         "stored": "not kept by store.sample, or still queued",
@@ -137,9 +137,9 @@ def mismatches(paths: Iterable[Counted], figures: Figures, units: Units) -> tupl
             kind=counted.kind,
             branch=counted.branch,
             count=counted.count,
-            share=share(counted.count, compared),
+            share=_at_most_all(counted.count, compared),
             noise=counted.noise,
-            noise_share=share(counted.noise, noise_runs),
+            noise_share=_at_most_all(counted.noise, noise_runs),
             first_at=counted.first_at,
             last_at=counted.last_at,
             trials=tuple(counted.trials),
@@ -148,6 +148,12 @@ def mismatches(paths: Iterable[Counted], figures: Figures, units: Units) -> tupl
         for counted in paths
     ]
     return tuple(sorted(found, key=lambda m: (-m.count, -m.noise, m.path, m.kind)))
+
+
+def _at_most_all(count: int, of: int) -> float | None:
+    """A share of calls. Paths are counted to the end, calls only until their second is sealed: never above 1."""
+    found = share(count, of)
+    return None if found is None else min(1.0, found)
 
 
 def latency(units: Units, policy: Policy) -> tuple[Latency, ...]:
@@ -202,21 +208,34 @@ def shape(histogram: Histogram) -> tuple[tuple[float, float], ...]:
 
 
 def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
-    """Per unit: control, where it recorded usage, and the branches."""
+    """Control, where it recorded usage; each unit's branches; and the whole fan-out, if every branch ran on every
+    call."""
     found = []
+    # Control is one handler: each unit has counted it over its own pairs, so the one that has seen most speaks for it.
+    control = max(
+        (summed(units, unit, "A", "B", "P") for unit in units), key=lambda f: f["control_costed"], default=None
+    )
+    if control is not None and (costed := control["control_costed"]):
+        found.append(_cost("", "control", costed, costed, 0, control["control_cost_nano"], None, calls_per_s))
+    branches = []
     for unit in units:
-        all_arms = summed(units, unit, "A", "B", "P")
-        control = all_arms["control_costed"]
-        if control:
-            found.append(_cost(unit, "control", control, control, 0, all_arms["control_cost_nano"], None, calls_per_s))
-        runs = all_arms["costed"] + all_arms["unpriced"]
-        if runs:
-            tokens = (all_arms["tokens_in"] / runs, all_arms["tokens_out"] / runs)
-            nano = all_arms["cost_nano"]
-            found.append(
-                _cost(unit, "branch", runs, all_arms["costed"], all_arms["unpriced"], nano, tokens, calls_per_s)
-            )
-    return tuple(found)
+        figures = summed(units, unit, "A", "B", "P")
+        if runs := figures["costed"] + figures["unpriced"]:
+            tokens = (figures["tokens_in"] / runs, figures["tokens_out"] / runs)
+            counts = (runs, figures["costed"], figures["unpriced"], figures["cost_nano"])
+            branches.append(_cost(unit, "branch", *counts, tokens, calls_per_s))
+    return (*found, *branches, *([_together(branches)] if len(branches) > 1 else []))
+
+
+def _together(lines: Sequence[Cost]) -> Cost:
+    """Every branch on every call; unknown as soon as one of them is."""
+
+    def total(name: str) -> Any:
+        values = [getattr(line, name) for line in lines]
+        return None if None in values else sum(values)
+
+    fields = ("runs", "costed", "unpriced", "spent_usd", "per_call_usd", "month_usd", "tokens_in", "tokens_out")
+    return Cost(unit="", side="all branches", **{name: total(name) for name in fields})
 
 
 def _cost(
@@ -253,7 +272,7 @@ def errors(units: Units) -> tuple[ErrorLine, ...]:
         lines = [
             ("branch", name, count, runs) for name, count in everything.starting("outcome:").items() if name != "ok"
         ]
-        lines += [("branch", name, count, runs) for name, count in everything.starting("error:").items()]
+        lines += [("branch", f"exception {name}", n, runs) for name, n in everything.starting("error:").items()]
         live, pairs, others = summed(units, unit, "B"), summed(units, unit, "P"), summed(units, unit, "A")
         lines += [
             ("candidate", "fell back to control", live["fallbacks"], live["calls"]),

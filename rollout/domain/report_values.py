@@ -82,8 +82,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one side costs. ``unpriced``: runs whose cost is unknown; then sums are lower bounds. ``month_usd``: if it
-    ran on every call at the rate observed, for 30 days. ``tokens_*``: mean of a run."""
+    """What one side costs. ``unit`` is ``""`` for control and for all branches together. ``unpriced``: runs whose
+    cost is unknown; then sums are lower bounds. ``month_usd``: if it ran on every call at the rate observed, for 30
+    days. ``tokens_*``: mean of a run."""
 
     unit: str
     side: str

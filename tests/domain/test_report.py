@@ -202,6 +202,30 @@ def test_runs_without_a_price_are_unknown_and_not_free() -> None:
     assert (line.per_call_usd, line.month_usd, line.unpriced) == (None, None, 7)
 
 
+def test_control_is_told_once_and_all_branches_together() -> None:
+    def pairs(unit: str, nano: int, unpriced: int = 0) -> Totals:
+        counts = {
+            "control_costed": 10,
+            "control_cost_nano": 10_000,
+            "costed": 10,
+            "cost_nano": nano,
+            "unpriced": unpriced,
+        }
+        return Totals(unit, "P", 1, Figures(counts))
+
+    lines = parts.costs(parts.by_unit([pairs("a", 20_000), pairs("b", 5_000)]), 1.0)
+    assert [(line.unit, line.side) for line in lines] == [
+        ("", "control"), ("a", "branch"), ("b", "branch"), ("", "all branches"),
+    ]  # fmt: skip
+    assert lines[-1].per_call_usd == Decimal("0.0000025")
+
+
+def test_all_branches_together_are_unknown_as_soon_as_one_is() -> None:
+    a, b = Figures({"costed": 1, "cost_nano": 5}), Figures({"unpriced": 1})
+    lines = parts.costs(parts.by_unit([Totals("a", "P", 1, a), Totals("b", "P", 1, b)]), 1.0)
+    assert lines[-1].per_call_usd is None
+
+
 def test_without_usage_there_is_no_cost_line() -> None:
     assert parts.costs(parts.by_unit([Totals("orders", "B", 1, Figures({"calls": 5}))]), 1.0) == ()
 

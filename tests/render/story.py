@@ -227,10 +227,18 @@ def _trial(number: int, now: float, broken: bool) -> TrialRecord:
     return replace(
         record,
         differences=[
-            _difference("$.orders[*].total", "value", "orders", "number #a41f…", "number #09bc…"),
+            _difference("$.orders[*].total", "value", "orders", _number("a41f"), _number("09bc")),
             _difference("$.tickets[*].state", "missing", "tickets", '"open"', None),
         ],
     )
+
+
+def _number(mark: str) -> dict[str, object]:
+    return {"type": "number", "hash": f"{mark}2b7a90e1d344"}
+
+
+def _text(mark: str) -> dict[str, object]:
+    return {"type": "string", "hash": f"{mark}2b7a90e1d344", "length": 24}
 
 
 def _difference(path: str, kind: str, branch: str, control: object, candidate: object) -> dict[str, object]:
@@ -241,11 +249,11 @@ def _mismatches(now: float, broken: bool, trial: str) -> list[MismatchCount]:
     found = [
         MismatchCount(
             NAME, "orders", "$.orders[*].total", "value", 2, 0, now, now, [trial],
-            _difference("$.orders[*].total", "value", "orders", "number #a41f…", "number #09bc…"),
+            _difference("$.orders[*].total", "value", "orders", _number("a41f"), _number("09bc")),
         ),
         MismatchCount(
             NAME, "", "$.summary.generated_at", "value", 1, 3, now, now, [trial],
-            _difference("$.summary.generated_at", "value", "", "string #77aa…", "string #1c20…"),
+            _difference("$.summary.generated_at", "value", "", _text("77aa"), _text("1c20")),
         ),
     ]  # fmt: skip
     if broken:

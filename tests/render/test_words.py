@@ -60,3 +60,22 @@ def test_the_ramp_as_boxes() -> None:
     assert words.steps(0, 3) == "■□□"
     assert words.steps(2, 3) == "■■■"
     assert words.steps(2, 3, on=False) == "□□□"
+
+
+@pytest.mark.parametrize(
+    ("thing", "text"),
+    [
+        (None, "absent"),
+        ({"type": "missing"}, "absent"),
+        ({"type": "null"}, "null"),
+        ({"type": "denied"}, "withheld"),
+        ({"type": "string", "hash": "9f2c41d07be3a655", "length": 12}, "string, 12 characters, #9f2c41d0"),
+        ({"type": "array", "hash": "9f2c41d07be3a655", "size": 3}, "array, size 3, #9f2c41d0"),
+        ({"type": "object", "size": 2, "shown": {"state": "open"}}, 'object, size 2, {"state": "open"}'),
+        ("open", "open"),
+        (7, "7"),
+        ({"type": "parcel", "weight": 3}, '{"type": "parcel", "weight": 3}'),
+    ],
+)
+def test_a_stored_value_tells_what_it_may(thing: object, text: str) -> None:
+    assert words.stored(thing) == text
