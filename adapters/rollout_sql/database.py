@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sqlalchemy import event, literal_column
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 
-from rollout_sql.faults import told
+from rollout_sql.faults import DRIVER_ERRORS, told
 from rollout_sql.urls import Target
 
 _BEGIN = "rollout_begin"  # execution option: "IMMEDIATE", "DEFERRED" or absent (no BEGIN: each statement for itself)
@@ -98,6 +98,7 @@ def engine_of(target: Target, process: str = "") -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "connect", _connected)
     event.listen(engine.sync_engine, "begin", _begun)
+    event.listen(engine.sync_engine, "invalidate", _given_up)
     return engine
 
 
@@ -127,6 +128,15 @@ def _connected(connection: Any, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
+
+
+def _given_up(connection: Any, _record: Any, _error: Any) -> None:
+    """A task was cancelled in the middle of a statement, and the pool is about to close its connection. Roll back
+    first: a file whose cursor is still referred to (by the cancelled task's traceback) closes later, and is locked
+    until then.
+    """
+    with suppress(*DRIVER_ERRORS, ValueError, asyncio.CancelledError):
+        connection.run_async(lambda driver: driver.rollback())
 
 
 def _begun(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rollout.errors import DatabaseError, SchemaError
@@ -52,7 +52,7 @@ def letter(error: BaseException, target: Target) -> DatabaseError:
 def _unfit(error: BaseException) -> bool:
     """Whether a value is at fault, not the database: the same write would fail for ever."""
     state = str(getattr(_cause(error), "sqlstate", None) or "")
-    return state[:2] in ("22", "23") or isinstance(error, IntegrityError | DataError)
+    return state[:2] in ("22", "23") or (isinstance(error, IntegrityError | DataError | ProgrammingError) and not state)
 
 
 def _cause(error: BaseException) -> BaseException:
