@@ -18,14 +18,16 @@ class Unmet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One branch that a decision moved. ``at``: epoch seconds by the database's clock; ``findings`` of its gates."""
+    """One branch that a decision moved. ``at``: epoch seconds by the database's clock; ``findings`` of its gates.
+    ``by``: who and why, where it was a person."""
 
     branch: str
     action: str
     before: str
     after: str
     at: float
-    findings: tuple[Any, ...]
+    findings: tuple[Any, ...] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Audit:
     def _take(self, decision: Any) -> None:
         for move in decision.moves:
             own = (finding for finding in decision.findings if move["branch"] in finding.unit.split("+"))
-            found = Move(move["branch"], decision.action, move["from"], move["to"], decision.at, tuple(own))
+            by = f"by {decision.actor}: {decision.reason}" if str(decision.trigger) == "person" else ""
+            found = Move(move["branch"], decision.action, move["from"], move["to"], decision.at, tuple(own), by)
             self.moves.append(found)
             self._heard(found)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -57,12 +58,12 @@ class Narrator:
         self.console.print(line)
 
     def move(self, move: Move) -> None:
-        """A decision on a branch, with both numbers of each of its gates."""
-        style = _STYLES.get(move.action, "")
+        """A decision on a branch, with both numbers of each of its gates, or with who made it."""
+        style = _STYLES.get(move.action, "bold")
         place = f"{move.before} → {move.after}"
         if move.action in ("rollback", "complete"):
             place = f"{move.before} {move.after.rpartition(', ')[2]}"
-        self.event(f"{branch(move.branch)} [{style}]{place:<15}[/] {_numbers(move)}")
+        self.event(f"{branch(move.branch)} [{style}]{place:<15}[/] {escape(move.by) or _numbers(move)}")
 
     def stopped(self) -> None:
         self.console.print("\n Stopped.")

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from rich.markup import escape
+
 from rollout_demo.audit import COMPLETED, ROLLED_BACK, Audit, Move
 from rollout_demo.cast import Cast, total
 from rollout_demo.lines import Message
@@ -58,7 +60,7 @@ class Story:
             lambda name: self.audit.stand(name).share > 0, "orders and picks leave shadow by themselves"
         )
         self.audit.must(self.audit.stand("tickets").share == 0, "tickets is held in shadow by its mismatches")
-        self.tell.event(f"{branch('tickets')} [bold]held[/]: {await self._why('tickets')}")
+        self.tell.event(f"{branch('tickets')} [bold]held[/]: {escape(await self._why('tickets'))}")
 
     async def _differences(self) -> None:
         """Wait for comparisons, and show what differs."""
@@ -73,12 +75,14 @@ class Story:
         found, noisy = await self.audit.mismatch("$.tickets"), await self.audit.mismatch("$.summary")
         differed, of = pairs.get("mismatched", 0), _compared(pairs)
         self.audit.must(found.kind == "order" and differed > 0.9 * of, "tickets differ in their order")
-        what = f"[bold]{found.path}[/] differs in [bold]{found.kind}[/]"
+        what = f"[bold]{escape(found.path)}[/] differs in [bold]{found.kind}[/]"
         self.tell.event(f"{branch('tickets')} {what}: {differed} of {of} compared calls")
         for side in ("control", "candidate"):
-            self.tell.event(f"[dim]{side:>17}, redacted: {_shown(found, side)}[/]")
+            self.tell.event(f"[dim]{side:>17}, redacted: {escape(_shown(found, side))}[/]")
         if noisy.noise:
-            self.tell.event(f"{branch('summary')} [bold]{noisy.path}[/] differs, but control from itself too: noise")
+            self.tell.event(
+                f"{branch('summary')} [bold]{escape(noisy.path)}[/] differs, but control from itself too: noise"
+            )
 
     async def _why(self, unit: str) -> str:
         """What the gates have against a unit, judged now by ``rollout check``, which changes nothing."""

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from rollout_demo import main
-from rollout_demo.audit import Unmet
+from rollout_demo.audit import Move, Unmet
 from rollout_demo.fanout import Pace
 from rollout_demo.narrator import Narrator
 from rollout_demo.story import Story
@@ -44,6 +44,20 @@ async def test_a_short_telling_has_every_chapter(tmp_path: Path) -> None:
     assert re.search(r"\$\.tickets differs in order: (\d+) of \1 compared calls", text)
     assert "All of it happened" in text
     assert [line for line in text.splitlines() if len(line) > 80 and "ROLLOUT_DATABASE_URL" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("move", "line"),
+    [
+        (Move("tickets", "rollback", "25%", "shadow, rolled back", 0.0), "tickets 25% rolled back"),
+        (Move("orders", "complete", "100%", "100%, completed", 0.0), "orders  100% completed"),
+        (Move("picks", "resume", "shadow, rolled back", "shadow", 0.0, by="by anna: [mended]"), "by anna: [mended]"),
+    ],
+)
+def test_every_kind_of_decision_can_be_told(move: Move, line: str) -> None:
+    tell, told = narrator()
+    tell.move(move)
+    assert line in told.getvalue()
 
 
 def test_a_promise_that_does_not_come_true_is_told_and_exits_with_1(
