@@ -30,7 +30,7 @@ _NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
 class Station:
     """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
 
-    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "sla_s", "timeout_s")
+    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "plain", "sla_s", "timeout_s")
 
     def __init__(self, branch: Branch, mode: str, timeout_s: float, lane: TimerLane | None) -> None:
         """``lane``: of its hard timeout; None where the deadline of the call comes first anyway."""
@@ -41,6 +41,7 @@ class Station:
         self.timeout_s = timeout_s
         self.sla_s = branch.sla_s if branch.sla_s is not None else float("inf")
         self.lane = lane
+        self.plain = lane is None and branch.meter is None  # nothing to do at the end of a run but to count it
         self.inflight = 0
         self.orphans = 0
 
@@ -109,20 +110,23 @@ class BranchRun(RunContext):
 
     def settle(self, outcome: RunOutcome, part: Any = None, error: BaseException | None = None) -> None:
         """End the run, once; whatever comes later changes nothing."""
-        if self.outcome is not None:
-            return
         fan = self._fan
-        assert fan is not None
+        if fan is None:
+            return
         self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
-        self.finished = fan.of.time()
+        self.finished = self._of.time()
         self.outcome = outcome
         self.part = part
         self.error = error
-        if self.station.lane is not None:
-            self.station.lane.remove(self)
-        if self.station.branch.meter is not None and outcome is OK:
-            self._meter(part, fan)
+        if not self.station.plain:
+            if self.station.lane is not None:
+                self.station.lane.remove(self)
+            if outcome is OK:
+                self._meter(part, fan)
         fan.count(self)
+        fan.pending -= 1
+        if fan.pending and outcome is OK and not fan.watched:
+            return  # the common case: others are under way, and nobody waits for this one alone
         fan.settled(self)
 
     def expire(self) -> None:
@@ -325,9 +329,13 @@ class FanOut:
             self.of.hook_failed("when", error)
             return branch.required
 
+    @property
+    def watched(self) -> bool:
+        """Whether the end of a single run matters: a branch comes after another, or somebody waits for the first failure."""
+        return self._wanted is not None or self._waiter is not None
+
     def settled(self, run: BranchRun) -> None:
         """A run has ended: start what waited for it; wake whoever waits for all, or for the first failure."""
-        self.pending -= 1
         if self._wanted:
             self._begin_waiting()
         if run.outcome is not OK and run.station.branch.required and run.outcome not in _NO_FAILURE:

@@ -102,13 +102,12 @@ class Second:
 
     def count_run(self, run: BranchRun) -> None:
         """A run of a branch has ended."""
-        if self.sealed:
-            return
         cells = self.shadow_runs if run.is_shadow else self.live_runs
         cell = cells.get(run.branch)
         if cell is None:
             cell = cells[run.branch] = RunCell()
-        cell.count(run)
+        if not self.sealed:
+            cell.count(run)
 
     def runs(self) -> Runs:
         """The figures of the runs, by branch and mode."""
