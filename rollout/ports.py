@@ -369,7 +369,7 @@ class Host(Protocol):
         ...
 
     def keep(self, source: CallSource, *, whole: bool) -> None:
-        """Copy what control could change, before it runs. ``whole``: so much that a sealed request can be made of it."""
+        """Copy what control could change, before it runs. ``whole``: enough to make a sealed request of it."""
         ...
 
     def reply_of(self, response: Any) -> Reply | None:

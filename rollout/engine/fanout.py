@@ -331,7 +331,7 @@ class FanOut:
 
     @property
     def watched(self) -> bool:
-        """Whether the end of a single run matters: a branch comes after another, or somebody waits for the first failure."""
+        """Whether the end of a single run matters: a branch comes after it, or somebody waits for the first failure."""
         return self._wanted is not None or self._waiter is not None
 
     def settled(self, run: BranchRun) -> None:

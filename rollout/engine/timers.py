@@ -14,8 +14,9 @@ from typing import Protocol
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """What to measure durations with on a loop: its own time, which a test may set; but uvloop's counts whole milliseconds, so
-    there the clock beneath it, which has the same zero."""
+    """What to measure durations with on a loop: its own time, which a test may set. uvloop's counts whole milliseconds,
+    so there it is the clock beneath, which has the same zero.
+    """
     return time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
 
 

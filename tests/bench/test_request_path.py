@@ -35,7 +35,7 @@ async def measure(rounds: int, calls: int) -> tuple[Mapping[str, float], float]:
         costs = await cpu_per_call(variants, rounds=rounds, calls=calls)
         writer = await _writer(shadow, calls)
     finally:
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]
         for one in (inactive, idle, live, shadow):
             await one.engine.stop()
     return costs, writer

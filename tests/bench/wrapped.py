@@ -22,7 +22,7 @@ from rollout_aiohttp.host import AiohttpHost
 from rollout_aiohttp.middleware import make_middleware
 from rollout_openfeature import OpenFeatureFlags
 from rollout_wiring.embed import fastest_codec
-from tests.bench.request_path import BODY, BRANCHES, CONTROL, Variant, application, control
+from tests.bench.request_path import BODY, BRANCHES, CONTROL, MOST_TURNS, Variant, application, control
 
 
 @dataclass(slots=True)
@@ -88,8 +88,11 @@ async def _settle(engine: Engine) -> None:
 
 def _drain(engine: Engine, runtime: Runtime) -> Callable[[], Awaitable[None]]:
     async def drain() -> None:
-        while len(runtime.lane) or runtime.lane.running:
+        for _ in range(MOST_TURNS):
+            if not len(runtime.lane) and not runtime.lane.running:
+                break
             await asyncio.sleep(0)
+        assert not runtime.lane.running
         assert engine.recorder is not None
         engine.recorder.trials.take(10**9, 2**62)
 
