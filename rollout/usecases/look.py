@@ -23,6 +23,7 @@ from rollout.engine.judging import gather
 from rollout.errors import UnknownName
 from rollout.ports import Backend
 
+Series = Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]  # unit → (second, arm → figures)
 CONTROLLER = "controller"  # the name of the lease of whoever decides
 
 
@@ -239,9 +240,8 @@ async def _curves(
     return {unit: report_parts.curve(steps) for unit, steps in raw.items()}
 
 
-async def series(
-    backend: Backend, policy: Policy, since: float, until: float, step_s: int
-) -> Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]:
+async def series(backend: Backend, policy: Policy, since: float, until: float, step_s: int) -> Series:
+    """Figures by step of time: of the rollout itself (unit ``""``) and of each unit."""
     return {
         unit: await backend.ledger.series(policy.rollout, unit, since, until, step_s) for unit in ("", *policy.units())
     }

@@ -12,7 +12,7 @@ from rollout.domain.report_values import Cost, Mismatch
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, TrialRecord
-from rollout.usecases.look import known, series, standings_of
+from rollout.usecases.look import Series, known, series, standings_of
 
 POINTS = 72  # the most points of a curve
 
@@ -48,8 +48,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     asked = since
     if since is None:
         since = await _began(backend, policy, decisions)
-    step_s = step_of(snapshot.now - since)
-    raw = await series(backend, policy, since, snapshot.now, step_s)
+    step_s, raw = await _curves(backend, policy, since, snapshot.now)
     return reports.build(
         Material(
             policy=policy,
@@ -108,6 +107,21 @@ def step_of(span_s: float) -> int:
         if step >= least:
             return step
     return int(least // 86_400 + 1) * 86_400
+
+
+async def _curves(backend: Backend, policy: Policy, since: float, until: float) -> tuple[int, Series]:
+    """Curves of at most ``POINTS`` steps, and the step in seconds. Where there were calls in a small part of the span
+    only, of that part: a rate over an idle night would say nothing."""
+    step_s = step_of(until - since)
+    found = await series(backend, policy, since, until, step_s)
+    for _ in range(3):  # each look is at least four times as close
+        busy = [at for at, arms in found[""] if any(figures["calls"] for figures in arms.values())]
+        if not busy or step_s == 1 or busy[-1] - busy[0] + step_s >= (until - since) / 4:
+            break
+        since, until = float(busy[0]), min(until, float(busy[-1] + step_s))
+        step_s = step_of(until - since)
+        found = await series(backend, policy, since, until, step_s)
+    return step_s, found
 
 
 async def _examples(backend: Backend, name: str, path: str | None, limit: int) -> tuple[Example, ...]:

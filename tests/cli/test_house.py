@@ -205,3 +205,16 @@ def test_the_audit_that_somebody_touched_is_found(run: Run, url: str) -> None:
     assert result.exit_code == Exit.failure
     assert "#3" in result.stdout
     assert "audit" in [fault["name"] for fault in parsed(run("doctor", "-o", "json"))["faults"]]
+
+
+@pytest.mark.postgres
+def test_the_same_commands_work_on_postgresql(postgres_url: str) -> None:
+    def call(*words: str) -> Result:
+        return CliRunner().invoke(cli.main, [*words, "--database-url", postgres_url])
+
+    refused = call("status")
+    assert refused.exit_code == Exit.failure
+    assert "db upgrade" in refused.stderr
+    assert call("db", "upgrade").exit_code == 0
+    assert call("status").exit_code == 0
+    assert [fault["name"] for fault in parsed(call("doctor", "-o", "json"))["faults"]] == ["no_rollout"]

@@ -11,7 +11,7 @@ from rollout.domain.standing import Word
 from rollout.domain.state import Mode
 from rollout.errors import UnknownName
 from rollout.ports import Backend
-from rollout.testing import ManualClock, memory_backend, sample_policy
+from rollout.testing import ManualClock, memory_backend, sample_batch, sample_block, sample_policy
 from rollout.usecases import look, reporting
 from tests.render.story import NAME, told
 
@@ -109,3 +109,17 @@ async def test_a_paused_branch_stands_as_paused(backend: Backend) -> None:
     (rollout,) = (await look.status(backend)).rollouts
     assert rollout.branches[0].word is Word.paused
     assert rollout.branches[0].why == "lunch"
+
+
+async def test_the_rate_is_not_thinned_by_the_idle_time_around_the_calls() -> None:
+    clock = ManualClock()
+    backend = memory_backend(clock)
+    await backend.state.register(sample_policy(), "test")
+    clock.advance(50_000)
+    second = int(clock.wall())
+    blocks = [sample_block(second + n, "*", {"calls": 50}, unit="", entry=0) for n in range(30)]
+    await backend.ledger.append(sample_batch(*blocks))
+    clock.advance(50_000)
+    rate = (await reporting.report(backend, "profile")).window.calls_per_s
+    assert rate is not None
+    assert 40 <= rate <= 50
