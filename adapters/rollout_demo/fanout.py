@@ -14,7 +14,7 @@ from rollout_demo.monolith import profile
 
 #: Far too few calls for a real rollout: the limits of a demo that has a minute.
 GATES: Final = (
-    gates.errors(worse_by=0.05, minimum=6),
+    gates.errors(worse_by=0.10, minimum=6, fewest=5),
     gates.latency(q=0.9, worse_by=1.0, minimum=6),
     gates.mismatches(at_most=0.01, minimum=30),
 )
@@ -58,9 +58,9 @@ def rollout(name: str = "profile", revision: int = 2, pace: Pace = FULL) -> Roll
         name,
         control=profile,
         branches=[
-            Branch("orders", fetch_orders, part="$.orders", sla_s=0.2, hard_timeout_s=0.4),
-            Branch("tickets", fetch_tickets, part="$.tickets", sla_s=0.2, hard_timeout_s=0.4),
-            Branch("picks", fetch_picks, part="$.picks", sla_s=0.2, hard_timeout_s=0.4),
+            Branch("orders", fetch_orders, part="$.orders", sla_s=0.2, hard_timeout_s=0.5),
+            Branch("tickets", fetch_tickets, part="$.tickets", sla_s=0.2, hard_timeout_s=0.5),
+            Branch("picks", fetch_picks, part="$.picks", sla_s=0.2, hard_timeout_s=0.5),
             Branch("summary", ask_model, part="$.summary", required=False),
         ],
         key=lambda call: call.headers.get("X-User-Id"),
@@ -68,7 +68,7 @@ def rollout(name: str = "profile", revision: int = 2, pace: Pace = FULL) -> Roll
         compare=COMPARE[revision],
         ramp=Ramp.parse(pace.stages, soak=pace.soak),
         gates=GATES,
-        budget=Budget(latency_s=0.7),
+        budget=Budget(latency_s=0.8),
         shadow=Shadow(sample=0.3, noise=0.1, max_lag_s=0.25, pause_s=1.0),
         store=Store(sample=0.05),
     )

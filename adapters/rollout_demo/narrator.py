@@ -47,7 +47,7 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """A paragraph; rich's markup is understood."""
-        self.console.print(Padding(Text.from_markup(text), (0, 0, 0, 1)))
+        self.console.print(Padding(Text.from_markup(text), (0, 0, 0, 1), expand=False))
 
     def event(self, text: str) -> None:
         """Something that has just happened."""
@@ -62,7 +62,7 @@ class Narrator:
         style = _STYLES.get(move.action, "bold")
         place = f"{move.before} → {move.after}"
         if move.action in ("rollback", "complete"):
-            place = f"{move.before} {move.after.rpartition(', ')[2]}"
+            place = f"{move.before.partition(',')[0]} {move.after.rpartition(', ')[2]}"
         self.event(f"{branch(move.branch)} [{style}]{place:<15}[/] {escape(move.by) or _numbers(move)}")
 
     def stopped(self) -> None:
@@ -81,7 +81,7 @@ class Narrator:
         table.add_column(overflow="fold")
         for name, value in rows:
             table.add_row(name, Text.from_markup(value))
-        self.console.print(Padding(table, (0, 0, 0, 1)))
+        self.console.print(Padding(table, (0, 0, 0, 1), expand=False))
 
     def command(self, line: str, remark: str = "") -> None:
         """A command to copy; never cut or wrapped in the middle of a word."""

@@ -108,7 +108,7 @@ class Story:
     async def fall(self) -> None:
         self.tell.chapter(f"The fall: at {FALLS_AT} the service behind tickets turns slow and wrong")
         self.tell.say(
-            "Half of its answers now come after 2 s (the branch is cut after 0.4 s), half are another customer's"
+            "Half of its answers now come after 2 s (the branch is cut after 0.5 s), half are another customer's"
             " (the branch looks, and raises). Where a live branch fails, the customer gets control's reply."
         )
         await self.audit.until(
