@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from rollout.domain import report_parts as parts
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
+from rollout.domain.report_cost import costs
 from rollout.domain.report_values import Comparison, Cost, ErrorLine, Funnel, Latency, Mismatch, Point
 from rollout.domain.standing import Standing, Word, worst
 from rollout.domain.state import Decision, Policy
@@ -171,7 +172,7 @@ def build(material: Material) -> Report:
         mismatches=parts.mismatches(material.paths, whole, units),
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
-        cost=parts.costs(units, window.calls_per_s),
+        cost=costs(units, window.calls_per_s),
         errors=parts.errors(units),
         curves={unit: parts.curve(steps) for unit, steps in material.curves.items()},
         timeline=tuple(material.decisions),

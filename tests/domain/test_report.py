@@ -14,6 +14,7 @@ from rollout.domain.gates import Finding, Grade
 from rollout.domain.histogram import Histogram
 from rollout.domain.ramp import Ramp
 from rollout.domain.report import Material, build, fields, verdict
+from rollout.domain.report_cost import costs
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import BranchState, FlagOverride, Mode, Policy
 from rollout.ports import MismatchCount, Totals
@@ -191,14 +192,14 @@ def test_a_curve_has_few_points_whatever_was_counted() -> None:
 
 def test_cost_is_projected_to_every_call_of_a_month() -> None:
     pairs = Figures({"costed": 200, "cost_nano": 200 * 2_000_000, "tokens_in": 400, "tokens_out": 100})
-    (line,) = parts.costs(parts.by_unit([Totals("summary", "P", 1, pairs)]), 10.0)
+    (line,) = costs(parts.by_unit([Totals("summary", "P", 1, pairs)]), 10.0)
     assert line.per_call_usd == Decimal("0.002")
     assert line.month_usd == 51840
     assert line.tokens_in == 2.0
 
 
 def test_runs_without_a_price_are_unknown_and_not_free() -> None:
-    (line,) = parts.costs(parts.by_unit([Totals("summary", "P", 1, Figures({"unpriced": 7}))]), 10.0)
+    (line,) = costs(parts.by_unit([Totals("summary", "P", 1, Figures({"unpriced": 7}))]), 10.0)
     assert (line.per_call_usd, line.month_usd, line.unpriced) == (None, None, 7)
 
 
@@ -213,7 +214,7 @@ def test_control_is_told_once_and_all_branches_together() -> None:
         }
         return Totals(unit, "P", 1, Figures(counts))
 
-    lines = parts.costs(parts.by_unit([pairs("a", 20_000), pairs("b", 5_000)]), 1.0)
+    lines = costs(parts.by_unit([pairs("a", 20_000), pairs("b", 5_000)]), 1.0)
     assert [(line.unit, line.side) for line in lines] == [
         ("", "control"), ("a", "branch"), ("b", "branch"), ("", "all branches"),
     ]  # fmt: skip
@@ -222,12 +223,12 @@ def test_control_is_told_once_and_all_branches_together() -> None:
 
 def test_all_branches_together_are_unknown_as_soon_as_one_is() -> None:
     a, b = Figures({"costed": 1, "cost_nano": 5}), Figures({"unpriced": 1})
-    lines = parts.costs(parts.by_unit([Totals("a", "P", 1, a), Totals("b", "P", 1, b)]), 1.0)
+    lines = costs(parts.by_unit([Totals("a", "P", 1, a), Totals("b", "P", 1, b)]), 1.0)
     assert lines[-1].per_call_usd is None
 
 
 def test_without_usage_there_is_no_cost_line() -> None:
-    assert parts.costs(parts.by_unit([Totals("orders", "B", 1, Figures({"calls": 5}))]), 1.0) == ()
+    assert costs(parts.by_unit([Totals("orders", "B", 1, Figures({"calls": 5}))]), 1.0) == ()
 
 
 # What differs

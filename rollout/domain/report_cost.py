@@ -1,0 +1,69 @@
+"""The cost part of a report: per call, and projected to every call of a month at the rate observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rollout.domain.cost import usd_of
+from rollout.domain.report_parts import Units, summed
+from rollout.domain.report_values import Cost
+
+MONTH_S: Final = 30 * 86_400
+
+
+def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
+    """Control, where it recorded usage; each unit's branches; and the whole fan-out, if every branch ran on every
+    call."""
+    found = []
+    # Control is one handler: each unit has counted it over its own pairs, so the one that has seen most speaks for it.
+    control = max(
+        (summed(units, unit, "A", "B", "P") for unit in units), key=lambda f: f["control_costed"], default=None
+    )
+    if control is not None and (costed := control["control_costed"]):
+        found.append(_cost("", "control", costed, costed, 0, control["control_cost_nano"], None, calls_per_s))
+    branches = []
+    for unit in units:
+        figures = summed(units, unit, "A", "B", "P")
+        if runs := figures["costed"] + figures["unpriced"]:
+            tokens = (figures["tokens_in"] / runs, figures["tokens_out"] / runs)
+            counts = (runs, figures["costed"], figures["unpriced"], figures["cost_nano"])
+            branches.append(_cost(unit, "branch", *counts, tokens, calls_per_s))
+    return (*found, *branches, *([_together(branches)] if len(branches) > 1 else []))
+
+
+def _together(lines: Sequence[Cost]) -> Cost:
+    """Every branch on every call; unknown as soon as one of them is."""
+
+    def total(name: str) -> Any:
+        values = [getattr(line, name) for line in lines]
+        return None if None in values else sum(values)
+
+    fields = ("runs", "costed", "unpriced", "spent_usd", "per_call_usd", "month_usd", "tokens_in", "tokens_out")
+    return Cost(unit="", side="all branches", **{name: total(name) for name in fields})
+
+
+def _cost(
+    unit: str,
+    side: str,
+    runs: int,
+    costed: int,
+    unpriced: int,
+    nano: int,
+    tokens: tuple[float, float] | None,
+    calls_per_s: float | None,
+) -> Cost:
+    each = round(nano / costed) if costed else None
+    month = round(each * calls_per_s * MONTH_S) if each is not None and calls_per_s is not None else None
+    return Cost(
+        unit=unit,
+        side=side,
+        runs=runs,
+        costed=costed,
+        unpriced=unpriced,
+        spent_usd=usd_of(nano) if costed else None,
+        per_call_usd=usd_of(each) if each is not None else None,
+        month_usd=usd_of(month) if month is not None else None,
+        tokens_in=tokens[0] if tokens else None,
+        tokens_out=tokens[1] if tokens else None,
+    )
