@@ -27,8 +27,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def child(module: str, config: Any, *, within_s: float = 60.0, **popen: Any) -> Iterator[Child]:
-    """``python -m module '{…}'``, ready; at the end it is asked to stop, and killed if it does not."""
+def child(module: str, config: Any, *, within_s: float = 60.0, wait: bool = True, **popen: Any) -> Iterator[Child]:
+    """``python -m module '{…}'``, ready (unless ``wait`` is False); at the end it is asked to stop, and killed if it
+    does not."""
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-m", module, json.dumps(asdict(config))]
         # A group of its own, so that a Ctrl-C ends the tests first, and they end their children.
@@ -37,7 +38,8 @@ def child(module: str, config: Any, *, within_s: float = 60.0, **popen: Any) -> 
         )
         started = Child(process, errors)
         try:
-            started.await_line(within_s)
+            if wait:
+                started.await_line(within_s)
             yield started
         finally:
             started.stop()

@@ -12,14 +12,16 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from rollout import Branch, Budget, Call, Compare, Ramp, Rollout, gates
+from rollout import Branch, Budget, Call, Compare, Ramp, Rollout, Shadow, gates
 from rollout.engine.process import Engine
 from rollout_aiohttp import setup
 
@@ -29,8 +31,8 @@ SETTLE_S = LATENCY_S + 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """``traffic``: calls a second that the process makes to itself, without a socket; each one adds a byte to the file
-    ``calls`` before it is made. ``fork``: how many workers to fork after ``setup`` and before the start."""
+    """``traffic``: calls a second that the process makes to itself, without a socket; each one adds its time (8 bytes)
+    to the file ``calls`` before it is made. ``fork``: how many workers to fork after ``setup`` and before the start."""
 
     database: str
     process: str = ""
@@ -75,6 +77,7 @@ def declared(shop: Shop, monolith: Monolith) -> Rollout:
         budget=Budget(latency_s=shop.latency_s),
         compare=Compare(ignore=["$.orders.by"]),
         ramp=Ramp.parse(shop.ramp, soak=shop.soak_s),
+        shadow=Shadow(max_lag_s=60),  # a busy machine would shed the shadows that these proofs are about
         gates=[gates.errors(**limits), gates.mismatches(**limits)],
         key=lambda call: call.headers.get("X-User-Id"),
     )
@@ -154,17 +157,17 @@ async def call_itself(app: web.Application, shop: Shop, seconds: float = 600.0) 
     """Traffic without a socket, at an even pace, for at most ten minutes."""
     tally = os.open(shop.calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if shop.calls else None
     loop = asyncio.get_running_loop()
-    began, made = loop.time(), 0
+    began = due = loop.time()
+    made = 0
     try:
-        while loop.time() - began < seconds:
-            while made < (loop.time() - began) * shop.traffic:
-                made += 1
-                if tally is not None:
-                    os.write(tally, b".")
-                headers = {"X-User-Id": f"user-{os.getpid()}-{made}"}
-                request = make_mocked_request("GET", f"/profile/{made}", headers=headers, app=app)
-                await app._handle(request)
-            await asyncio.sleep(0.005)
+        while (now := loop.time()) - began < seconds:
+            due = max(due + 1 / shop.traffic, now - 0.1)  # what a busy machine was too late for is left out
+            await asyncio.sleep(max(0.0, due - now))
+            made += 1
+            if tally is not None:
+                os.write(tally, struct.pack("d", time.time()))
+            headers = {"X-User-Id": f"user-{os.getpid()}-{made}"}
+            await app._handle(make_mocked_request("GET", f"/profile/{made}", headers=headers, app=app))
     finally:
         if tally is not None:
             os.close(tally)
