@@ -101,6 +101,8 @@ _STATES = {
     "28000": ("refused this user", "Check the user in the URL and the server's pg_hba.conf."),
     "3D000": ("does not exist", "Create it with createdb, or correct the name after the last slash of the URL."),
     "3F000": ("schema", ""),
+    "40P01": ("was in the way of another transaction", "Nothing was written; try again."),
+    "40001": ("was in the way of another transaction", "Nothing was written; try again."),
     "42P01": ("schema", ""),
     "42703": ("schema", ""),
     "42501": ("refused this user", "Grant it the right to use the tables rollout_*, or use another user."),

@@ -38,6 +38,7 @@ async def test_sqlite_takes_5000_trials_a_second_without_a_drop(tmp_path: Path) 
     print(f"\nSQLite:     {report}")
     assert report.dropped == 0
     assert report.rate >= 0.99 * RATE
+    assert p99(report.busy.computed) < 5.0
 
 
 @pytest.mark.bench
@@ -46,6 +47,7 @@ async def test_postgresql_takes_5000_trials_a_second_without_a_drop(postgres_url
     print(f"\nPostgreSQL: {report}")
     assert report.dropped == 0
     assert report.rate >= 0.99 * RATE
+    assert p99(report.busy.computed) < 5.0
 
 
 async def test_a_thousand_trials_a_second_are_written_on_a_busy_machine_too(tmp_path: Path) -> None:
@@ -62,9 +64,12 @@ class Lateness:
     computed: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        late, computed = sorted(self.late), sorted(self.computed)
-        p99, own = late[len(late) * 99 // 100], computed[len(computed) * 99 // 100]
-        return f"p99 {p99:.1f} max {late[-1]:.1f} (own computing p99 {own:.1f} max {computed[-1]:.1f})"
+        own = f"own computing p99 {p99(self.computed):.1f} max {max(self.computed):.1f}"
+        return f"p99 {p99(self.late):.1f} max {max(self.late):.1f} ({own})"
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[len(values) * 99 // 100]
 
 
 @dataclass
