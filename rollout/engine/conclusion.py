@@ -46,9 +46,9 @@ async def conclude(trial: Trial) -> None:
     runs = fan.runs
     result = await _compare(trial, fan)
     trial.candidate_s = _candidate_s(trial, runs)
-    second.funnel.add("finished")
+    runtime.funnel(second, "finished")
     if result.outcome is not Outcome.incomparable:
-        second.funnel.add("compared")
+        runtime.funnel(second, "compared")
     if second.sealed:
         runtime.tally.late += 1
     else:
@@ -62,10 +62,11 @@ async def conclude(trial: Trial) -> None:
 async def _compare(trial: Trial, fan: FanOut) -> Result:
     """The outcome of the whole trial, with the comparison of each branch."""
     runtime, control = trial.runtime, trial.reply
-    failed = fan.failed or next(
-        (run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None
-    )
+    failed = next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None)
     if trial.control_error is not None:
+        absent = _absent(fan) if failed is None else None
+        if absent is not None:
+            return Result(Outcome.incomparable, f"{absent.branch}: {absent.outcome}, and control raised")
         return _compare_errors(trial, failed)
     if control is None:
         return Result(Outcome.incomparable, "control's reply could not be copied")
@@ -76,10 +77,14 @@ async def _compare(trial: Trial, fan: FanOut) -> Result:
         return result
     if not control.ok and not runtime.replaces and not runtime.definition.aggregate_all:
         return _passed_through(trial, control, fan.runs)
+    if (absent := _absent(fan)) is not None:
+        return Result(Outcome.incomparable, f"{absent.branch}: {absent.outcome}")
     try:
         if runtime.definition.aggregate is None and not runtime.replaces and whole_reply(runtime, fan) is None:
             return _overlaid(trial, fan)
-        candidate = await join(runtime, trial.call, None if runtime.replaces else control, fan, native=trial.native)
+        candidate = trial.candidate
+        if candidate is None or trial.assignment is None or trial.assignment.shadow:  # not all of it was live
+            candidate = await join(runtime, None if runtime.replaces else control, fan)
     except Unjoinable as error:
         return Result(Outcome.incomparable, error.reason)
     except Exception as error:
@@ -89,6 +94,12 @@ async def _compare(trial: Trial, fan: FanOut) -> Result:
     for hook in whole.hooks:
         runtime.hook_failed(hook, ValueError(whole.reason))
     return Result(whole.outcome, whole.reason, _attributed(trial, whole), candidate)
+
+
+def _absent(fan: FanOut) -> BranchRun | None:
+    """A required branch that was asked for and had no chance to answer: cut with the call, or refused."""
+    missing = (RunOutcome.cancelled, RunOutcome.rejected, RunOutcome.shutdown)
+    return next((run for run in fan.runs.values() if run.outcome in missing and run.station.branch.required), None)
 
 
 def _overlaid(trial: Trial, fan: FanOut) -> Result:

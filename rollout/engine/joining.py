@@ -7,7 +7,7 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
-from rollout.domain.call import Call, Reply
+from rollout.domain.call import Reply
 from rollout.domain.outcomes import RunOutcome
 from rollout.errors import RolloutError
 
@@ -20,30 +20,38 @@ STALE = ("Content-Length", "Content-Encoding", "ETag", "Transfer-Encoding")
 
 
 class Unjoinable(RolloutError):
-    """There is no candidate. ``reason``: one word for the counter; ``ours``: whether no single branch is to blame."""
+    """There is no candidate. ``reason``: one word for the counter; ``branches``: whose parts are to blame, if it is no
+    more than one branch's fault.
+    """
 
-    def __init__(self, reason: str, why: str, *, ours: bool = True) -> None:
+    def __init__(self, reason: str, why: str, *, branches: frozenset[str] = frozenset()) -> None:
         self.reason = reason
-        self.ours = ours
+        self.branches = branches
         super().__init__(why)
 
 
-async def join(runtime: Runtime, call: Call, control: Reply | None, fan: FanOut, *, native: Any = None) -> Reply:
+async def join(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
     """The candidate of a fan-out whose required branches have their parts.
 
     ``control``: its reply, or None where the branches stand in for it. Raises ``Unjoinable``, or what the aggregator
-    raises.
+    raises; a cancellation only where the caller was cancelled. What the framework lets a handler raise as its answer is
+    the answer of an aggregator too.
     """
     answered = next((run for run in fan.runs.values() if run.outcome is RunOutcome.answered), None)
     if answered is not None:
         return _declared_answer(answered.error, answered.station.branch.answers)
-    aggregate = runtime.definition.aggregate
-    if aggregate is None:
+    if runtime.definition.aggregate is None:
         whole = whole_reply(runtime, fan)
-        return whole if whole is not None else as_reply(overlay(runtime, control, fan), control)
-    made = aggregate(call, control, fan.parts())
-    if inspect.isawaitable(made):
-        made = await _bounded(made, runtime, fan)
+        return whole if whole is not None else _laid_over(runtime, control, fan)
+    try:
+        made = _called(runtime.definition.aggregate, fan.call, control, fan.parts())
+        if inspect.isawaitable(made):
+            made = await _bounded(made, fan)
+    except Exception as error:
+        reply = runtime.reply_of_error(error)
+        if reply is None:
+            raise
+        return reply
     return as_reply(made, control)
 
 
@@ -53,9 +61,8 @@ def whole_reply(runtime: Runtime, fan: FanOut) -> Reply | None:
         run = fan.runs.get(name)
         if run is not None and isinstance(run.part, Reply):
             if path.steps:
-                raise Unjoinable(
-                    "part_not_json", f"the part of {name} is a Reply, which has no place inside a JSON value"
-                )
+                why = f"the part of {name} is a Reply, which has no place inside a JSON value"
+                raise Unjoinable("part_not_json", why, branches=frozenset((name,)))
             return run.part
     return None
 
@@ -76,6 +83,26 @@ def overlay(runtime: Runtime, control: Reply | None, fan: FanOut) -> Any:
     return value
 
 
+def _laid_over(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
+    value = overlay(runtime, control, fan)
+    try:
+        return as_reply(value, control)
+    except (TypeError, ValueError):
+        runs = (run for run in fan.runs.values() if run.outcome is RunOutcome.ok)
+        foreign = frozenset(run.branch for run in runs if not _is_json(run.part))
+        raise Unjoinable(
+            "part_not_json", f"no JSON can be made of what {', '.join(sorted(foreign))} returned", branches=foreign
+        ) from None
+
+
+def _is_json(part: Any) -> bool:
+    try:
+        json.dumps(part)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def as_reply(made: Any, control: Reply | None) -> Reply:
     """A reply as it is; a JSON value with the status and headers of control. Raises ``TypeError`` if it is no JSON."""
     if isinstance(made, Reply):
@@ -92,18 +119,46 @@ def _declared_answer(error: BaseException | None, answers: Any) -> Reply:
     return Reply(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{status}".encode())
 
 
-async def _bounded(made: Any, runtime: Runtime, fan: FanOut) -> Any:
+def _called(aggregate: Any, *arguments: Any) -> Any:
+    """What an aggregator returns. To exit or to be cancelled is its failure, and nobody else's end."""
+    try:
+        return aggregate(*arguments)
+    except (asyncio.CancelledError, SystemExit) as error:
+        raise RuntimeError(f"the aggregator raised {type(error).__name__}") from error
+
+
+async def _bounded(made: Any, fan: FanOut) -> Any:
     """An aggregator's result, by the deadline of the call. It is cut from outside, so that it cannot swallow its
     cancellation.
     """
-    task = asyncio.ensure_future(made)
-    left = fan.call.remaining_s
+    task = asyncio.get_running_loop().create_task(_contained(made))
     try:
-        done, _ = await asyncio.wait([task], timeout=left)
+        done, _ = await asyncio.wait([task], timeout=fan.call.remaining_s)
     except asyncio.CancelledError:
-        task.cancel()
+        forsake(task)
         raise
     if not done:
-        task.cancel()
+        forsake(task)
         raise Unjoinable("aggregate_timeout", "the aggregator was not ready by the deadline of the call")
     return task.result()
+
+
+async def _contained(made: Any) -> Any:
+    try:
+        return await made
+    except (asyncio.CancelledError, SystemExit) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        raise RuntimeError(f"the aggregator raised {type(error).__name__}") from error
+
+
+def forsake(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that nobody waits for any more. What it raises then concerns nobody."""
+    task.add_done_callback(_noted)
+    task.cancel()
+
+
+def _noted(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

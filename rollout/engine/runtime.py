@@ -26,6 +26,7 @@ from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
 from rollout.engine.counting import SeenKeys, Tally
 from rollout.engine.fanout import FanOut, FanOuts, stations_of
+from rollout.engine.joining import Unjoinable, forsake
 from rollout.engine.recorder import Recorder
 from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
@@ -112,8 +113,8 @@ class Runtime:
         self._id_base = os.urandom(5).hex()
         self._branches = tuple(self.part_paths)
         self._required = frozenset(b.name for b in definition.branches if b.required)
-        self._control_latency = Histogram()
-        self._control_p95: tuple[float, float] = (0.0, 0.0)  # looked at, value
+        self.control_latency = Histogram()  # in `join="replace"` only
+        self._control_p95: tuple[float, float] = (float("-inf"), 0.0)  # looked at, value
         self._key = definition.key
         self._source = host.source
         self._peek = flags.peek
@@ -147,12 +148,17 @@ class Runtime:
         if view is None:
             return None
         call = Call(self._source(native))
+        if self.captures:  # the key may be in what is captured
+            return Trial(self, view, native, call, None, now)
         key: str | None = None
         if self._key is not None:
             try:
                 key = self._key(call)
             except Exception as error:
                 self.hook_failed("key", error)
+            else:
+                if key.__class__ is not str:
+                    key = self._key_of(call)
         answer = self._peek(view.flag, key)
         if answer is None:  # a provider of the user's: it must be waited for
             return Trial(self, view, native, call, key, now)
@@ -229,26 +235,70 @@ class Runtime:
             view.remember(key, assignment)
         return assignment
 
-    async def route_remote(self, trial: Trial) -> bool:
-        """Ask the flags that must be waited for, and route the trial. False where its rollout has nothing to do."""
-        view, key = trial.view, trial.key
+    async def route(self, trial: Trial) -> bool:
+        """Route a trial that must wait for it: for what the user captures, or for a flag of somebody else's. False
+        where control answers alone.
+        """
+        view = trial.view
+        if self.captures:
+            state = await self.capture(trial.native)
+            if state is None:
+                self.unrouted(trial)
+                self.skipped(trial.second, "capture")
+                return False
+            trial.state = state
+            trial.call = Call.of(trial.call.source, state=state)
+            trial.key = self._key_of(trial.call)
+        key = trial.key
+        answer = self._peek(view.flag, key)
+        assignment = None
+        if answer is not None:
+            assignment = view.by_key.get(key) or self._assign(view, key, answer)  # type: ignore[arg-type]  # as in `admit`
+        if assignment is None:
+            assignment = await self._ask(view, trial.call, key)
+        self._enter(trial, assignment)
+        return True
+
+    async def _ask(self, view: View, call: Call, key: str | None) -> Assignment:
+        """The assignment by flags that must be waited for."""
         context: Mapping[str, Any] = NOTHING
         if self.definition.context is not None:
             try:
-                context = self.definition.context(trial.call)
+                context = self.definition.context(call)
             except Exception as error:
                 self.hook_failed("context", error)
         flags = [view.policy.flag, *{flag for flag in view.flags if flag is not None}]
         answer, *answers = await asyncio.gather(*(self.flags.ask(flag, key, context) for flag in flags))
-        own = dict(zip(flags[1:], answers, strict=True))
-        assignment = trial.assignment = self._settle(view, key, answer, own, keep=False)
+        return self._settle(view, key, answer, dict(zip(flags[1:], answers, strict=True)), keep=False)
+
+    def _enter(self, trial: Trial, assignment: Assignment) -> None:
+        """Count a trial that was routed late, in the second of its start."""
+        view, key = trial.view, trial.key
+        trial.assignment = assignment
         second = trial.second = view.second(int(trial.started + self.tally.offset))
         cell = second.cell(assignment)
         cell.started += 1
-        trial.cell = (
-            self._score(view, second, cell, assignment, key, trial.started) if key is not None and view.scored else cell
-        )
-        return True
+        trial.cell = cell
+        if key is not None and view.scored:
+            trial.cell = self._score(view, second, cell, assignment, key, trial.started)
+
+    def unrouted(self, trial: Trial) -> None:
+        """Count a trial that could not be routed, if nobody did: in no arm."""
+        if trial.cell is None:
+            self._enter(trial, trial.view.nobody)
+
+    def _key_of(self, call: Call) -> str | None:
+        """The targeting key; None where there is none, or the user's function fails."""
+        if self._key is None:
+            return None
+        try:
+            key = self._key(call)
+            if key is not None and not isinstance(key, str):
+                raise TypeError(f"key= must return a str or None, not {type(key).__name__}")
+        except Exception as error:
+            self.hook_failed("key", error)
+            return None
+        return key or None
 
     def _score(
         self, view: View, second: Second, cell: Cell, assignment: Assignment, key: str, now: float
@@ -302,7 +352,7 @@ class Runtime:
         else:
             cell.finish(took)
         if self.replaces:
-            self._control_latency.add(took)
+            self.control_latency.add(took)
 
     def count_error(self, cell: Cell | Scored, started: float, error: BaseException) -> None:
         """Control alone has raised. Client gone: bad, in both arms alike."""
@@ -337,14 +387,16 @@ class Runtime:
 
     # ---- what trials need
 
-    async def capture(self, native: Any) -> Mapping[str, Any]:
-        """What the user's ``capture=`` returns; nothing where it raised."""
+    async def capture(self, native: Any) -> Mapping[str, Any] | None:
+        """What the user's ``capture=`` returns; None where it raised: the call is then served by control alone, as
+        branches that do not know whose call it is could answer anything.
+        """
         assert self.definition.capture is not None
         try:
-            return await self.definition.capture(native)
+            return await self.definition.capture(native) or NOTHING
         except Exception as error:
             self.hook_failed("capture", error)
-            return NOTHING
+            return None
 
     def reply_of(self, response: Any) -> Reply | None:
         try:
@@ -378,16 +430,26 @@ class Runtime:
         if not self.lane.submit(trial, self.time()):
             trial.release()
 
+    def join_failed(self, error: Exception) -> str:
+        """Count that there is no candidate, as the aggregator's fault or as ours; the reason of the fallback."""
+        if isinstance(error, Unjoinable):
+            return error.reason
+        if self.definition.aggregate is not None:
+            self.hook_failed("aggregate", error)
+        else:
+            self.fault("aggregate", error)
+        return "aggregate"
+
     async def run_control_again(self, call: Call) -> Reply:
         """Control on a sealed copy of the request, by the deadline of a call. Raises what it raises."""
         task = self.loop.create_task(self.host.run_again(self.definition.control, call.with_(is_shadow=True)))
         try:
             done, _ = await asyncio.wait([task], timeout=self.latency_s)
         except asyncio.CancelledError:
-            task.cancel()
+            forsake(task)
             raise
         if not done:
-            task.cancel()
+            forsake(task)
             raise TimeoutError("control, run once more, was not ready by the deadline")
         return task.result()
 
@@ -399,7 +461,7 @@ class Runtime:
         """When control must start at the latest, on the loop's clock: the deadline less control's own p95."""
         looked_at, p95 = self._control_p95
         if started - looked_at > 1.0:
-            p95 = self._control_latency.quantile(0.95) or 0.0
+            p95 = self.control_latency.quantile(0.95) or 0.0
             self._control_p95 = (started, p95)
         return started + max(0.0, self.latency_s - p95)
 

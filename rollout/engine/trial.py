@@ -86,9 +86,14 @@ class Trial:
         if not self.ready:
             try:
                 self.ready = await self._prepare()
+            except asyncio.CancelledError:
+                self.runtime.unrouted(self)
+                self._count(Fault(None, "", None))
+                raise
             except Exception as error:
                 self.runtime.fault("prepare", error)
             if not self.ready:
+                self.runtime.unrouted(self)
                 return await self._control_only(handler)
         assert self.assignment is not None
         if not self.assignment.live:
@@ -99,15 +104,13 @@ class Trial:
         return await self._overlay(handler)
 
     async def _prepare(self) -> bool:
-        """Everything that may wait: flag, capture, body. False where the call is to be served by control alone."""
+        """Everything that may wait: capture, flag, body. False where the call is to be served by control alone."""
         runtime = self.runtime
-        if self.assignment is None and not await runtime.route_remote(self):
+        if self.assignment is None and not await runtime.route(self):
             return False
         assert self.assignment is not None
         if not self.assignment.runs or not runtime.draw(self):
             return False
-        if runtime.captures:
-            self.state = await runtime.capture(self.native)
         if runtime.host.has_body(self.native):
             body = await runtime.host.read_body(self.native, runtime.definition.max_body)
             if body is None:
@@ -119,14 +122,13 @@ class Trial:
         return True
 
     async def _control_only(self, handler: Handler) -> Any:
+        assert self.cell is not None
         try:
             response = await handler(self.native)
         except BaseException as error:
-            if self.cell is not None:
-                self.runtime.count_error(self.cell, self.started, error)
+            self.runtime.count_error(self.cell, self.started, error)
             raise
-        if self.cell is not None:
-            self.runtime.count(self.cell, self.started, response)
+        self.runtime.count(self.cell, self.started, response)
         return response
 
     async def _control(self, handler: Handler) -> Any:
@@ -142,6 +144,7 @@ class Trial:
         finally:
             current_run.reset(token)
         self.control_s = runtime.time() - self.started
+        runtime.control_latency.add(self.control_s)
         self.reply = runtime.reply_of(response)
         return response
 
@@ -165,6 +168,8 @@ class Trial:
         finally:
             current_run.reset(token)
         control_s = self.control_s = runtime.time() - self.started
+        if runtime.replaces:
+            runtime.control_latency.add(control_s)
         reply = self.reply = runtime.reply_of(response)
         cell = self.cell
         if reply is None:
@@ -187,21 +192,25 @@ class Trial:
     async def _overlay(self, handler: Handler) -> Any:
         """Control and the live branches run side by side. Any failure of theirs leaves control's reply as it is."""
         runtime = self.runtime
-        fan = self._fan_out(shadow=False)
-        fan.start()
+        fan = self._begin_live()
+        if fan is None:
+            return await self._control_only(handler)
         try:
             response = await self._control(handler)
         except BaseException as error:
-            fan.cut(RunOutcome.cancelled)
-            self._count(Fault(None, "", None) if isinstance(error, asyncio.CancelledError) else self._control_fault())
-            if not isinstance(error, asyncio.CancelledError):
-                self._submit()
-            raise
+            if self.reply is None or not self._joins(self.reply):
+                fan.cut(RunOutcome.cancelled)
+                gone = isinstance(error, asyncio.CancelledError)
+                self._count(Fault(None, "", None) if gone else self._control_fault())
+                if not gone:
+                    self._submit()
+                raise
+            response = error  # a reply that was raised, and that the aggregator gets too
         if self.reply is None:
             fan.cut(RunOutcome.cancelled)
             runtime.skipped(self.second, "streamed")
             return self._fall_back(response, "streamed", frozenset())
-        if not self.reply.ok and not runtime.definition.aggregate_all:  # a reply that is not 2xx passes through
+        if not self._joins(self.reply):
             fan.cut(RunOutcome.cancelled)
             self._count(self._control_fault())
             self._submit()
@@ -212,78 +221,101 @@ class Trial:
             fan.cut(RunOutcome.cancelled)
             self._count(Fault(None, "", None))
             raise
-        return await self._answer(fan, response)
+        answer = await self._answer(fan, response)
+        if isinstance(answer, BaseException):  # a redirect that was raised is raised again
+            raise answer
+        return answer
+
+    def _begin_live(self) -> FanOut | None:
+        """Start the live branches; None where that failed, and control is to answer alone."""
+        try:
+            fan = self._fan_out(shadow=False)
+            fan.start()
+        except Exception as error:
+            self.runtime.fault("start", error)
+            if self.fan is not None:
+                self.fan.cut(RunOutcome.cancelled)
+            return None
+        return fan
+
+    def _joins(self, control: Reply) -> bool:
+        """Whether there can be a candidate beside this reply of control's; other than 2xx passes through by default."""
+        return control.ok or self.runtime.definition.aggregate_all
 
     async def _answer(self, fan: FanOut, response: Any) -> Any:
-        """The candidate, or control's response if there is none."""
+        """The candidate, or control's response if there is none: to be returned, or raised if it is an exception."""
         runtime = self.runtime
         if fan.failed is not None:
             failed = fan.failed
             fan.cut(RunOutcome.cancelled)
             return self._fall_back(response, f"{failed.outcome}", self._blame())
         try:
-            candidate = await join(runtime, self.call, self.reply, fan, native=self.native)
+            candidate = await join(runtime, self.reply, fan)
             native = runtime.host.response_of(candidate, response)
         except asyncio.CancelledError:
             self._count(Fault(None, "", None))
             raise
-        except Unjoinable as error:
-            return self._fall_back(response, error.reason, self._blame(all_of_them=error.ours))
         except Exception as error:
-            runtime.fault("aggregate", error)
-            return self._fall_back(response, "aggregate", self._blame(all_of_them=True))
+            return self._fall_back(response, runtime.join_failed(error), self._blamed_for(error))
         self._served(candidate)
-        if isinstance(native, BaseException):  # a redirect that was raised is raised again
-            raise native
         return native
+
+    def _blamed_for(self, error: Exception) -> frozenset[int]:
+        """The units of the branches whose parts cannot be joined; all that are live where it is no one's part."""
+        names = error.branches if isinstance(error, Unjoinable) else frozenset()
+        if not names:
+            return self._blame(all_of_them=True)
+        return frozenset(self.view.unit_of[name] for name in names)
 
     async def _replace(self, handler: Handler) -> Any:
         """The live branches instead of control, unless they fail, or come so late that control would miss the
         deadline.
         """
         runtime = self.runtime
-        fan = self._fan_out(shadow=False)
-        fan.start()
+        fan = self._begin_live()
+        if fan is None:
+            return await self._control_only(handler)
         reason = ""
+        blamed: frozenset[int] = frozenset()
         try:
-            async with asyncio.timeout_at(runtime.fallback_at(self.started)):
+            async with asyncio.timeout_at(runtime.fallback_at(self.started)) as limit:
                 await fan.decided()
-            if fan.failed is not None:
-                reason = str(fan.failed.outcome)
-        except TimeoutError:
-            reason = "late"
+            if fan.failed is None:
+                candidate = await join(runtime, None, fan)
+                native = runtime.host.response_of(candidate, None)
+            else:
+                reason, blamed = str(fan.failed.outcome), self._blame()
         except asyncio.CancelledError:
             fan.cut(RunOutcome.cancelled)
             self._count(Fault(None, "", None))
             raise
+        except Exception as error:
+            late = isinstance(error, TimeoutError) and limit.expired()
+            reason = "late" if late else runtime.join_failed(error)
+            blamed = self._blamed_for(error)
         if not reason:
-            try:
-                candidate = await join(runtime, self.call, None, fan, native=self.native)
-                native = runtime.host.response_of(candidate, None)
-            except asyncio.CancelledError:
-                self._count(Fault(None, "", None))
-                raise
-            except Exception as error:
-                runtime.fault("aggregate", error)
-                reason = "aggregate"
-            else:
-                self._served(candidate)
-                if isinstance(native, BaseException):
-                    raise native
-                return native
-        blamed = self._blame(all_of_them=reason in ("aggregate", "late"))
-        if runtime.may_not_fall_back(fan):
-            fan.cut(RunOutcome.cancelled)
+            self._served(candidate)
+            if isinstance(native, BaseException):
+                raise native
+            return native
+        cut_short = runtime.may_not_fall_back(fan)
+        fan.cut(RunOutcome.cancelled)
+        if cut_short:
             self._count(Fault(blamed, "impossible", runtime.time() - self.started))
             return runtime.host.response_of(runtime.no_answer(fan, reason), None)
-        fan.cut(RunOutcome.cancelled)
+        return await self._instead(handler, reason, blamed)
+
+    async def _instead(self, handler: Handler, reason: str, blamed: frozenset[int]) -> Any:
+        """Control, because the branches that stood in for it have no answer."""
         try:
             response = await self._control(handler)
-        except BaseException as error:
-            gone = isinstance(error, asyncio.CancelledError)
-            self._count(Fault(None, "" if gone else reason, None if gone else runtime.time() - self.started))
-            if not gone:
-                self._submit()
+        except asyncio.CancelledError:
+            self._count(Fault(None, "", None))
+            raise
+        except BaseException:
+            failed = self._control_fault() is not None
+            self._count(Fault(None if failed else blamed, reason, self.runtime.time() - self.started))
+            self._submit()
             raise
         return self._fall_back(response, reason, blamed)
 
@@ -296,11 +328,10 @@ class Trial:
         self.candidate = candidate
         self.candidate_s = now - self.started
         blamed = self._blame()
-        self.cell.served += 1
-        if blamed:  # an optional branch failed: the user has an answer, its gate has a failure
-            self.cell.fault(Fault(blamed, "", self.candidate_s))
-        else:
-            self.cell.finish(self.candidate_s)
+        if not self.cell.sealed:
+            self.cell.served += 1
+        # Blamed: an optional branch failed. The user has an answer, its gate has a failure.
+        self._count(Fault(blamed, "", self.candidate_s) if blamed else None)
         self.runtime.served_candidate(self.candidate_s)
         self._submit()
 
@@ -377,7 +408,7 @@ class Trial:
         """Run what is not live. Called by the lane; never raises."""
         try:
             assert self.second is not None
-            self.second.funnel.add("started")
+            self.runtime.funnel(self.second, "started")
             self._fan_out(shadow=True).start(self._both_sides)
         except Exception as error:
             self.runtime.fault("shadow", error)
@@ -402,12 +433,22 @@ class Trial:
             self._end()
 
     async def _conclude(self) -> None:
+        runtime = self.runtime
+        current_run.set(  # aggregator, views, control once more: all of it is shadow
+            RunContext(
+                runtime.name,
+                is_shadow=True,
+                deadline=self.call.deadline,
+                clock=runtime.time,
+                blocked=runtime.blocked,
+            )
+        )
         try:
             if self.mode == "reverse":
                 await self._reverse()
             await conclude(self)
         except Exception as error:
-            self.runtime.fault("shadow", error)
+            runtime.fault("shadow", error)
         finally:
             self._end()
 

@@ -30,7 +30,9 @@ class View:
         self.policy = policy
         self.states = states
         self.plans: tuple[UnitPlan, ...] = plan_units(policy, states)
-        self.active = any(plan.limit or plan.shadow for plan in self.plans)
+        self.active = any(plan.limit or plan.shadow or _has_testers(plan, states) for plan in self.plans)
+        #: Calls that could not be routed.
+        self.nobody = Assignment(("",) * len(self.plans), (), ())
         self.flag = policy.flag
         self.sample = policy.sample
         self.noise = policy.noise
@@ -90,6 +92,11 @@ class View:
         if len(self.by_key) >= MAX_KEYS:
             self.by_key.clear()
         self.by_key[key] = assignment
+
+
+def _has_testers(plan: UnitPlan, states: Mapping[str, BranchState]) -> bool:
+    """Whether a unit that may not run in shadow, because it writes, waits there for named testers."""
+    return plan.testers and any(states[name].shadow for name in plan.branches if name in states)
 
 
 def _flag_of(policy: Policy, plan: UnitPlan) -> str | None:

@@ -53,7 +53,7 @@ def write(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         [_run(trial, run) for run in runs.values()],
     )
     size = _FIXED + _RUN * len(runs) + (len(json.dumps(differences)) if differences else 0)
-    second.funnel.add("queued")
+    runtime.funnel(second, "queued")
     runtime.recorder.record(record, size)
 
 
