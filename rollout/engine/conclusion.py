@@ -274,12 +274,13 @@ async def _noise(trial: Trial) -> None:
         runtime.fault("noise", error)
         return
     comparison = runtime.comparator.replies(control, again)
-    for index in range(len(trial.view.plans)):
+    found = comparison.by_branch(runtime.comparator.parts)
+    for index, plan in enumerate(trial.view.plans):
         figures = second.pair(index)
         figures.add("noise")
-        if comparison.outcome is Outcome.mismatched:
+        if not found.keys().isdisjoint(("", *plan.branches)):
             figures.add("noise_mismatched")
-    for branch, differences in comparison.by_branch(runtime.comparator.parts).items():
+    for branch, differences in found.items():
         for difference in differences:
             path = runtime.redactor.stored_path(difference.path)
             runtime.recorder.mismatch(runtime.name, branch, path, difference.kind).noise += 1

@@ -1,0 +1,45 @@
+"""What is public is what ``__all__`` exports, and nothing joins or leaves it by accident."""
+
+import rollout
+import rollout_aiohttp
+
+PUBLIC = [
+    "Branch",
+    "BranchTimeout",
+    "Budget",
+    "Call",
+    "Compare",
+    "Conflict",
+    "DatabaseError",
+    "DeclarationError",
+    "Fenced",
+    "IllegalTransition",
+    "Parts",
+    "Problem",
+    "Ramp",
+    "Refused",
+    "Rejected",
+    "Reply",
+    "Rollout",
+    "RolloutError",
+    "SchemaError",
+    "Shadow",
+    "SideEffectRefused",
+    "SpecError",
+    "Store",
+    "UnknownName",
+    "Usage",
+    "gates",
+    "html",
+    "in_shadow",
+    "record_usage",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert rollout.__all__ == PUBLIC == sorted(PUBLIC)
+    assert all(hasattr(rollout, name) for name in PUBLIC)
+
+
+def test_the_public_names_of_the_aiohttp_adapter_are_these() -> None:
+    assert rollout_aiohttp.__all__ == ["ENGINE", "guard", "handler_branch", "page", "setup"]
