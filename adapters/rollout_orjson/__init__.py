@@ -1,8 +1,9 @@
-"""orjson as the codec of the hot path (extra ``speed``): reading control's reply and comparing a part take a third of the time.
+"""orjson as the codec of the hot path (extra ``speed``): reading control's reply and comparing a part take a third of
+the time.
 
-Two values are the same where orjson writes the same bytes for both. It keeps the order of names, tells ``1`` from ``1.0`` and ``true``
-from ``1``, and knows only what JSON knows (the options pass everything else to a refusal), so bytes that are equal mean
-values that are; bytes that are not mean nothing, and the typed walk looks again.
+Two values are the same where orjson writes the same bytes for both. It keeps the order of names, tells ``1`` from
+``1.0`` and ``true`` from ``1``, and knows only what JSON knows (the options pass everything else to a refusal), so
+bytes that are equal mean values that are; bytes that are not mean nothing, and the typed walk looks again.
 """
 
 from __future__ import annotations

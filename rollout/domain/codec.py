@@ -16,7 +16,8 @@ from rollout.domain.differences import exactly
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """``loads``: bytes → JSON value, ``ValueError`` otherwise. ``same``: whether two values are the same JSON, types included."""
+    """``loads``: bytes → JSON value, ``ValueError`` otherwise. ``same``: whether two values are the same JSON, types
+    included."""
 
     loads: Callable[[bytes], Any]
     same: Callable[[Any, Any], bool]

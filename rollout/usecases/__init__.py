@@ -1,1 +1,2 @@
-"""The verbs of the product, as coroutines over the ports: ``steer`` (what changes a rollout), ``look`` (what shows one)."""
+"""The verbs of the product, as coroutines over the ports: ``steer`` (what changes a rollout), ``look`` (what shows
+one)."""
