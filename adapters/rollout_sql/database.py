@@ -123,7 +123,7 @@ def _connected(connection: Any, _record: Any) -> None:
         "busy_timeout=5000",
         "foreign_keys=ON",
         "synchronous=NORMAL",
-        "wal_autocheckpoint=2000",
+        "wal_autocheckpoint=4000",
         "cache_size=-8000",
     ):
         cursor.execute(f"PRAGMA {setting}")
