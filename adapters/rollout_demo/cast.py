@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from rollout_demo.audit import Unmet
 from rollout_demo.fanout import Pace
@@ -96,8 +95,3 @@ class Cast:
         if process.returncode not in (0, 3, 4):
             raise Unmet(f"rollout {' '.join(arguments)} ended with {process.returncode}: {errors.decode().strip()}")
         return out.decode()
-
-
-def total(*counts: Message) -> dict[str, Any]:
-    """Several counts of the customers in one."""
-    return {name: sum(count[name] for count in counts) for name in ("ok", "wrong", "errors")}

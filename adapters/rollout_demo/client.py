@@ -14,44 +14,17 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
+from rollout_demo.counts import Counts
 from rollout_demo.lines import Lines, Message
 from rollout_demo.traffic import Visit, visits
 from rollout_demo.truth import fault_of, key_of
 
 AT_ONCE: Final = 12  # calls under way; when the machine is busy, later ones wait for their turn instead of piling up
 TIMEOUT: Final = ClientTimeout(total=10)
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of some calls. ``faults``: what was wrong or went wrong → how often."""
-
-    ok: int = 0
-    wrong: int = 0
-    errors: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    took_s: list[float] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; quantiles in seconds, None where nothing was answered."""
-        ranked = sorted(self.took_s)
-        sent = self.ok + self.wrong + self.errors
-        return {
-            "ok": self.ok,
-            "wrong": self.wrong,
-            "errors": self.errors,
-            "per_s": round(sent / max(1e-9, time.monotonic() - self.since), 1),
-            "p50_s": _quantile(ranked, 0.5),
-            "p95_s": _quantile(ranked, 0.95),
-            "faults": dict(self.faults.most_common(5)),
-        }
 
 
 class Customers:
@@ -114,28 +87,11 @@ class Customers:
                 body = await reply.read()
                 fault = fault_of(json.loads(body), visit.customer) if reply.status == 200 else f"HTTP {reply.status}"
         except (ClientError, TimeoutError, ValueError) as error:
-            counts.errors += 1
-            counts.faults[type(error).__name__] += 1
+            counts.failed(type(error).__name__)
         else:
-            counts.took_s.append(time.monotonic() - begun)
-            _judge(counts, reply.status, fault)
+            counts.answered(time.monotonic() - begun, reply.status, fault)
         finally:
             self._room.release()
-
-
-def _judge(counts: Counts, status: int, fault: str) -> None:
-    if not fault:
-        counts.ok += 1
-        return
-    counts.faults[fault] += 1
-    if status == 200:
-        counts.wrong += 1
-    else:
-        counts.errors += 1
-
-
-def _quantile(ranked: list[float], q: float) -> float | None:
-    return round(ranked[min(len(ranked) - 1, int(q * len(ranked)))], 4) if ranked else None
 
 
 async def steer(customers: Customers) -> None:

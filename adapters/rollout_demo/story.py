@@ -17,9 +17,11 @@ from typing import Any, Final
 from rich.markup import escape
 
 from rollout_demo.audit import COMPLETED, ROLLED_BACK, Audit, Move
-from rollout_demo.cast import Cast, total
+from rollout_demo.cast import Cast
+from rollout_demo.counts import total
 from rollout_demo.lines import Message
 from rollout_demo.narrator import Narrator, branch, milliseconds
+from rollout_demo.words import compared_of, said, shown, usage
 
 GOOD: Final = ("orders", "picks")
 FALLS_AT: Final = "25%"
@@ -60,7 +62,9 @@ class Story:
             lambda name: self.audit.stand(name).share > 0, "orders and picks leave shadow by themselves"
         )
         self.audit.must(self.audit.stand("tickets").share == 0, "tickets is held in shadow by its mismatches")
-        self.tell.event(f"{branch('tickets')} [bold]held[/]: {escape(await self._why('tickets'))}")
+        why = await self._why("tickets")
+        self.audit.must("mismatches" in why, f"tickets is held by its mismatches, not by {why}")
+        self.tell.event(f"{branch('tickets')} [bold]held[/]: {escape(why)}")
 
     async def _differences(self) -> None:
         """Wait for comparisons, and show what differs."""
@@ -69,16 +73,16 @@ class Story:
         async def compared() -> bool:
             nonlocal pairs
             pairs = await self.audit.figures("tickets", "P")
-            return _compared(pairs) >= 50
+            return compared_of(pairs) >= 50
 
         await self.audit.until(compared, "calls are compared in shadow", PATIENCE_S)
         found, noisy = await self.audit.mismatch("$.tickets"), await self.audit.mismatch("$.summary")
-        differed, of = pairs.get("mismatched", 0), _compared(pairs)
+        differed, of = pairs.get("mismatched", 0), compared_of(pairs)
         self.audit.must(found.kind == "order" and differed > 0.9 * of, "tickets differ in their order")
         what = f"[bold]{escape(found.path)}[/] differs in [bold]{found.kind}[/]"
         self.tell.event(f"{branch('tickets')} {what}: {differed} of {of} compared calls")
         for side in ("control", "candidate"):
-            self.tell.event(f"[dim]{side:>17}, redacted: {escape(_shown(found, side))}[/]")
+            self.tell.event(f"[dim]{side:>17}, redacted: {escape(shown(found, side))}[/]")
         if noisy.noise:
             self.tell.event(
                 f"{branch('summary')} [bold]{escape(noisy.path)}[/] differs, but control from itself too: noise"
@@ -127,8 +131,8 @@ class Story:
         self.tell.facts(
             ("first bad reply → rollback", f"[bold]{decided_at - first:.1f} s[/]"),
             ("rollback → last live call", f"{max(0.0, last - decided_at):.2f} s"),
-            ("bad replies to the branch", f"{tickets.bad}; control's reply went out instead"),
-            ("customers, meanwhile", f"[bold green]{_said(counts)}[/]"),
+            ("bad replies to the branch", str(tickets.bad)),
+            ("customers, meanwhile", f"[bold green]{said(counts)}[/]"),
             ("their p50 and p95", f"{milliseconds(counts['p50_s'])}, {milliseconds(counts['p95_s'])}"),
         )
 
@@ -144,6 +148,8 @@ class Story:
         )
         self.audit.must(self.audit.stand("summary").share == 0, "summary never leaves the shadow")
         self.audit.must(self.audit.stand("tickets").mode == ROLLED_BACK, "tickets stays rolled back")
+        fallbacks = (await self.audit.figures("tickets", "B")).get("fallbacks", 0)
+        self.audit.must(fallbacks >= 5, f"control stands in where tickets fails, and that is counted ({fallbacks})")
         self._counts.append(await self.cast.count())
         everything = total(*self._counts)
         self.audit.must(everything["ok"] > 0, "customers come")
@@ -154,8 +160,9 @@ class Story:
         self.audit.must("<html" in self.report.read_text(encoding="utf-8")[:500], "the report is an HTML page")
         self.tell.facts(
             ("branches", " · ".join(f"{branch(name, 0)} {stand}" for name, stand in self.audit.stands.items())),
-            ("customers", f"[bold green]{_said(everything)}[/]"),
-            ("summary", _usage(await self.audit.figures("summary", "P"))),
+            ("customers", f"[bold green]{said(everything)}[/]"),
+            ("fallbacks", f"{fallbacks} live calls of tickets were answered by control, as the database counts"),
+            ("summary", usage(await self.audit.figures("summary", "P"))),
             ("decisions", f"{len(self.audit.moves)} moves, each stored with its findings, in a chain of hashes"),
             ("report", str(self.report)),
         )
@@ -163,24 +170,3 @@ class Story:
     async def _until_all(self, true: Any, promise: str) -> None:
         """Wait until something is true of every good branch."""
         await self.audit.until(lambda: all(true(name) for name in GOOD), promise, PATIENCE_S)
-
-
-def _compared(pairs: Mapping[str, int]) -> int:
-    return sum(pairs.get(name, 0) for name in ("matched", "ignored", "mismatched"))
-
-
-def _shown(found: Any, side: str) -> str:
-    """One side of the stored example, as short text."""
-    value = (found.example or {}).get(side)
-    return " ".join(f"{name} {value[name]}" for name in value) if isinstance(value, dict) else str(value)
-
-
-def _said(counts: Mapping[str, Any]) -> str:
-    return f"{counts['ok']:,} right, {counts['wrong']} wrong, {counts['errors']} errors"
-
-
-def _usage(pairs: Mapping[str, int]) -> str:
-    """What the model cost in shadow, by what it recorded itself."""
-    runs = max(1, pairs.get("costed", 0))
-    tokens = (pairs.get("tokens_in", 0) + pairs.get("tokens_out", 0)) / runs
-    return f"{tokens:,.0f} tokens and ${pairs.get('cost_nano', 0) / runs / 1e9:.5f} a call, seen in shadow alone"
