@@ -10,7 +10,7 @@ but its slot in the bulkhead stays taken until it really ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -30,15 +30,14 @@ _NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
 class Station:
     """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
 
-    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "plain", "sla_s", "timeout_s")
+    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "plain", "sla_s")
 
-    def __init__(self, branch: Branch, mode: str, timeout_s: float, lane: TimerLane | None) -> None:
-        """``lane``: of its hard timeout; None where the deadline of the call comes first anyway."""
+    def __init__(self, branch: Branch, mode: str, lane: TimerLane | None) -> None:
+        """``lane``: of its hard timeout; None where it has none of its own."""
         self.branch = branch
         self.name = branch.name
         self.mode = mode
         self.after = branch.depends_on
-        self.timeout_s = timeout_s
         self.sla_s = branch.sla_s if branch.sla_s is not None else float("inf")
         self.lane = lane
         self.plain = lane is None and branch.meter is None  # nothing to do at the end of a run but to count it
@@ -398,13 +397,10 @@ class FanOut:
         return Parts(parts, missing)
 
 
-def stations_of(
-    branches: Iterable[Branch], mode: str, timers: Timers, timeout_of: Callable[[Branch], float], deadline_s: float
-) -> dict[str, Station]:
-    """The stations of a rollout's branches for one mode, in the order declared."""
-    found: dict[str, Station] = {}
-    for branch in branches:
-        timeout_s = timeout_of(branch)
-        lane = timers.lane(timeout_s) if timeout_s < deadline_s else None
-        found[branch.name] = Station(branch, mode, timeout_s, lane)
-    return found
+def stations_of(branches: Sequence[Branch], mode: str, timers: Timers) -> dict[str, Station]:
+    """The stations of a rollout's branches for one mode, in the order declared.
+
+    A branch without a hard timeout of its own has no timer: the deadline of the call, which a spec may move, cuts it.
+    """
+    lanes = {b.name: None if b.hard_timeout_s is None else timers.lane(b.hard_timeout_s) for b in branches}
+    return {branch.name: Station(branch, mode, lanes[branch.name]) for branch in branches}

@@ -82,10 +82,8 @@ class Runtime:
         self.comparator = Comparator(
             definition.compare, {b.name: b.part for b in definition.branches if b.part is not None}
         )
-        self.live_stations = stations_of(definition.branches, "live", timers, definition.hard_timeout, self.latency_s)
-        self.shadow_stations = stations_of(
-            definition.branches, "shadow", timers, definition.hard_timeout, self.latency_s
-        )
+        self.live_stations = stations_of(definition.branches, "live", timers)
+        self.shadow_stations = stations_of(definition.branches, "shadow", timers)
         self._timers = timers
         self.fan_outs = FanOuts(
             self.name,
@@ -115,6 +113,7 @@ class Runtime:
         self._required = frozenset(b.name for b in definition.branches if b.required)
         self.control_latency = Histogram()  # in `join="replace"` only
         self._control_p95: tuple[float, float] = (float("-inf"), 0.0)  # looked at, value
+        self._timers = timers
         self._key = definition.key
         self._source = host.source
         self._peek = flags.peek
@@ -126,7 +125,9 @@ class Runtime:
         """Work from these states from the next call on."""
         self.view = View(policy, states, self.tally)
         self.stores_all = policy.store_sample >= 1.0
-        self.latency_s = min(policy.latency_s, self.definition.budget.latency_s)
+        self.latency_s = policy.latency_s
+        self.fan_outs.deadlines = self._timers.lane(policy.latency_s)
+        self.tally.settle_s = policy.settle_s
         self.fan_outs.deadlines = self._timers.lane(self.latency_s)
         self._seen = {
             (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
