@@ -161,7 +161,7 @@ class Story:
         self.tell.facts(
             ("branches", " · ".join(f"{branch(name, 0)} {stand}" for name, stand in self.audit.stands.items())),
             ("customers", f"[bold green]{said(everything)}[/]"),
-            ("fallbacks", f"{fallbacks} live calls of tickets were answered by control, as the database counts"),
+            ("fallbacks", f"{fallbacks} live calls of tickets went to control, as the database counts"),
             ("summary", usage(await self.audit.figures("summary", "P"))),
             ("decisions", f"{len(self.audit.moves)} moves, each stored with its findings, in a chain of hashes"),
             ("report", str(self.report)),
