@@ -31,7 +31,10 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     control_s = trial.control_s
     if len(runs) != len(runtime.places) or control is None or not 200 <= control.status < 300 or control_s is None:
         return False
+    if trial.control_run is not None and trial.control_run.usage is not None:  # what control cost is counted by unit
+        return False
     same = runtime.codec.same
+    took: list[float] = []
     try:
         value = runtime.codec.loads(control.body)
         for name, step, path in runtime.places:
@@ -41,6 +44,7 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
             mine = path.get(value, _NOTHING) if step is None else value.get(step, _NOTHING)
             if not same(mine, run.part):
                 return False
+            took.append(run.finished - run.started)
     except (ValueError, KeyError, AttributeError):  # no JSON, or no object: the long way says so
         return False
     if second is None or second.sealed:
@@ -49,14 +53,19 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     bucket = clean.add(control_s)
     slowest = control_s
     begun = fan.begun
-    took: list[float] = []
+    slower: dict[int, float] | None = None  # by unit: of a group, the slowest branch
     unit_of = trial.view.unit_of
     for run in runs.values():
-        took.append(run.finished - run.started)
         waited = run.finished - begun
         if waited > control_s:
-            clean.was_slower(unit_of[run.branch], waited, bucket)
+            unit = unit_of[run.branch]
+            if slower is None:
+                slower = {}
+            slower[unit] = max(waited, slower.get(unit, 0.0))
             slowest = max(slowest, waited)
+    if slower is not None:
+        for unit, waited in slower.items():
+            clean.was_slower(unit, waited, bucket)
     runtime.matched += 1
     counts = second.funnel.counts
     counts["finished"] = counts.get("finished", 0) + 1

@@ -19,7 +19,7 @@ from rollout.domain.comparison import Comparison, Outcome
 from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.fanout import BranchRun, FanOut
-from rollout.engine.joining import Unjoinable, join, whole_reply
+from rollout.engine.joining import AGGREGATE_TIMEOUT, CONTROL_NOT_JSON, Unjoinable, join, whole_reply
 from rollout.engine.runs import FAILED, RAN
 from rollout.engine.writing import write
 
@@ -35,6 +35,7 @@ class Result:
     reason: str = ""
     by_branch: dict[str, Comparison] = field(default_factory=dict)
     candidate: Reply | None = None
+    status: int | None = None  # of the candidate, where it is known without making it
     candidate_error: BaseException | None = None
 
 
@@ -86,7 +87,10 @@ async def _compare(trial: Trial, fan: FanOut) -> Result:
         if candidate is None or trial.assignment is None or trial.assignment.shadow:  # not all of it was live
             candidate = await join(runtime, None if runtime.replaces else control, fan)
     except Unjoinable as error:
-        return Result(Outcome.incomparable, error.reason)
+        if error.reason == CONTROL_NOT_JSON:
+            return Result(Outcome.incomparable, error.reason)
+        by_branch = {name: Comparison(Outcome.mismatched, reason=error.reason) for name in error.branches}
+        return Result(Outcome.mismatched, error.reason, by_branch, candidate_error=error)
     except Exception as error:
         runtime.hook_failed("aggregate", error)
         return Result(Outcome.mismatched, "aggregate: error", candidate_error=error)
@@ -110,7 +114,8 @@ def _overlaid(trial: Trial, fan: FanOut) -> Result:
     by_branch = _compare_parts(trial, fan.runs)
     if not by_branch:
         return Result(Outcome.incomparable, "no part")
-    return Result(_worst(by_branch), by_branch=by_branch)
+    assert trial.reply is not None
+    return Result(_worst(by_branch), by_branch=by_branch, status=trial.reply.status)
 
 
 def _worst(by_branch: Mapping[str, Comparison]) -> Outcome:
@@ -200,7 +205,7 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         figures = second.pair(index)
         if any(run.outcome not in RAN for run in members):
             continue
-        bad = result.candidate_error is not None and result.reason == "aggregate: error"
+        bad = result.candidate_error is not None and result.reason in ("aggregate: error", AGGREGATE_TIMEOUT)
         bad = bad or any(run.outcome in FAILED for run in members)
         _count_pair(trial, figures, members, control_bad, bad)
         if not bad and not control_bad:
@@ -242,9 +247,7 @@ def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], contro
 
 def _latency(trial: Trial, members: list[BranchRun]) -> float:
     """What the user would have waited: in the overlay control runs too, so it is never below control's own time."""
-    fan_out = max(
-        run.finished - run.started if not run.call.parts else run.finished - _begin(trial, run) for run in members
-    )
+    fan_out = max(run.finished - _begin(trial, run) for run in members)
     if trial.runtime.replaces or trial.control_s is None:
         return fan_out
     return max(trial.control_s, fan_out)

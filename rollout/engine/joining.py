@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Headers of control's reply that no longer hold for a body that was made anew.
 STALE = ("Content-Length", "Content-Encoding", "ETag", "Transfer-Encoding")
+CONTROL_NOT_JSON = "control_not_json"
+AGGREGATE_TIMEOUT = "aggregate_timeout"
 
 
 class Unjoinable(RolloutError):
@@ -75,7 +77,7 @@ def overlay(runtime: Runtime, control: Reply | None, fan: FanOut) -> Any:
         try:
             value = json.loads(control.body)
         except ValueError:
-            raise Unjoinable("control_not_json", "control's reply is no JSON, so no part can be laid over it") from None
+            raise Unjoinable(CONTROL_NOT_JSON, "control's reply is no JSON, so no part can be laid over it") from None
     for name, path in runtime.part_paths.items():
         run = fan.runs.get(name)
         if run is not None and run.outcome is RunOutcome.ok:
@@ -139,7 +141,7 @@ async def _bounded(made: Any, fan: FanOut) -> Any:
         raise
     if not done:
         forsake(task)
-        raise Unjoinable("aggregate_timeout", "the aggregator was not ready by the deadline of the call")
+        raise Unjoinable(AGGREGATE_TIMEOUT, "the aggregator was not ready by the deadline of the call")
     return task.result()
 
 

@@ -44,7 +44,7 @@ def write(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         "" if key is None else redactor.key(key),
         None if trial.reply is None else trial.reply.status,
         trial.control_s,
-        None if candidate is None else candidate.status,
+        result.status if candidate is None else candidate.status,
         trial.candidate_s,
         result.reason,
         _error(trial, trial.control_error),

@@ -11,9 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout import Branch, Budget, Shadow
+from rollout.domain.bucketing import bucket
 from rollout.domain.evidence import Figures
-from rollout.engine.counting import SeenKeys
-from rollout.testing import FakeFlags, FixedDice
+from rollout.domain.routing import assign, plan_units
+from rollout.domain.state import BranchState
+from rollout.engine.cells import Fault
+from rollout.engine.counting import SeenKeys, Tally
+from rollout.testing import FakeFlags, FixedDice, sample_policy
 from tests.support.trials import (
     HttpError,
     PlainHost,
@@ -135,12 +139,6 @@ def drawn_balance(whole: Figures) -> int:
 )
 def test_started_is_finished_plus_unknown(ends: list[tuple[float, float | None, str]]) -> None:
     """Calls of any length, sealed second by second as the writer does: whatever is not known by then is bad."""
-    from rollout.domain.routing import assign, plan_units
-    from rollout.engine.cells import Fault
-    from rollout.engine.counting import Tally
-    from rollout.testing import sample_policy
-    from rollout.domain.state import BranchState
-
     now = [0.0]
     settle_s = 10.1
     tally = Tally("profile", "p1", settle_s, lambda: now[0])
@@ -161,7 +159,7 @@ def test_started_is_finished_plus_unknown(ends: list[tuple[float, float | None, 
             cells[number] = second.cell(arm_b)
             cells[number].started += 1
         elif what == 1:
-            start, takes, how = ends[number]
+            _, takes, how = ends[number]
             assert takes is not None
             cell = cells[number]
             if cell.sealed:
@@ -300,8 +298,6 @@ async def test_the_blocks_of_two_processes_add_up_to_the_calls_of_both() -> None
 
 
 async def test_arms_hold_the_calls_by_their_bucket_and_testers_and_excluded_ones_are_in_none() -> None:
-    from rollout.domain.bucketing import bucket
-
     flags = FakeFlags({("profile", "user-1"): "on", ("profile", "user-2"): "off", ("profile", "user-3"): "shadow"})
     async with running(rollout_of(), live={"a": 0.5}, flags=flags) as world:
         for number in range(100):
@@ -404,8 +400,6 @@ async def test_a_subject_is_bad_where_its_first_call_was(instant: bool) -> None:
 
 
 async def test_keys_that_were_live_in_an_earlier_stage_are_not_scored_again() -> None:
-    from rollout.domain.bucketing import bucket
-
     async with running(rollout_of()) as world:
         view = world.runtime.view
         assert view is not None

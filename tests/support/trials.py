@@ -255,6 +255,7 @@ async def running(
 ) -> AsyncIterator[World]:
     """A rollout in an engine on a database in memory, without a controller. Everything must be let go of at the end."""
     memory = backend or memory_backend(LoopClock())
+    memory.state._secret = b"of every test alike" * 2  # type: ignore[attr-defined]  # so that hashes can be compared
     flags = flags or FakeFlags()
     dice = dice or FixedDice(seed=7)
 
