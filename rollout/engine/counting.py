@@ -40,15 +40,16 @@ class Tally:
     def second(self, number: int, plans: Sequence[UnitPlan], version: int) -> Second:
         """A new second for calls that start now under these plans."""
         opened = Second(self.rollout, number, plans, version)
+        opened.due = number + 1 + self.settle_s - self.offset
         self._open.append(opened)
         return opened
 
     def seal(self, *, everything: bool = False) -> tuple[list[Block], list[Subject]]:
         """The blocks and subjects of every second whose settle time is over (or of every one: at shutdown)."""
-        now = self._time() + self.offset
+        now = self._time()
         blocks: list[Block] = []
         subjects: list[Subject] = []
-        while self._open and (everything or now >= self._open[0].number + 1 + self.settle_s):
+        while self._open and (everything or now >= self._open[0].due):
             second = self._open.popleft()
             sealed, whole, runs = second.seal(self.process)
             self.totals.merge(whole)

@@ -63,6 +63,7 @@ class Options:
     grace_s: float = 0.5
     retry_s: float = 2.0
     record_every_s: float = 0.2
+    clock_s: float = 10.0
     queue: int = 20_000
     queue_bytes: int = 32 * 2**20
 
@@ -89,7 +90,7 @@ class Engine:
         """
         self.rollouts = tuple(rollouts)
         self.options = options
-        self.process = options.process or f"{socket.gethostname()}-{os.getpid()}"
+        self.process = options.process
         self.runtimes: dict[str, Runtime] = {}
         self.snapshot: Snapshot | None = None
         self.backend: Backend | None = None
@@ -106,6 +107,7 @@ class Engine:
         self._codec = codec
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self._made_by = os.getpid()
         self._timers: Timers | None = None
         self._lag: LagMeter | None = None
         self._started: list[Callable[[dict[str, Runtime]], None]] = []
@@ -118,6 +120,7 @@ class Engine:
 
     async def start(self) -> None:
         """Open, register, begin. Raises ``SchemaError``; an unreachable database is tried again in the background."""
+        self.process = self._name()
         try:
             await self._begin()
         except SchemaError:
@@ -125,6 +128,12 @@ class Engine:
         except DatabaseError as error:
             log.error("rollouts wait for the database, control answers: %s", error, extra={"event": "database_missing"})
             self._spawn(self._begin_later(), "rollout-start")
+
+    def _name(self) -> str:
+        """Of this process alone, for its name is whose lease it is: workers forked after ``setup`` have one each."""
+        if not self.options.process:
+            return f"{socket.gethostname()}-{os.getpid()}"
+        return self.options.process if os.getpid() == self._made_by else f"{self.options.process}-{os.getpid()}"
 
     async def _begin_later(self) -> None:
         while not self._closing:
@@ -171,6 +180,7 @@ class Engine:
         self._lag.start()
         self._spawn(self.recorder.run(), "rollout-recorder")
         self._spawn(self._watch(), "rollout-watcher")
+        self._spawn(self._keep_time(), "rollout-clock")
         if self._make_controller is not None:
             self.controller = self._make_controller(backend, self.process)
             self._spawn(self.controller.run(), "rollout-controller")
@@ -204,14 +214,34 @@ class Engine:
         if self.snapshot is not None and snapshot.revision < self.snapshot.revision:
             return
         self.snapshot = snapshot
-        offset = snapshot.now - clock_of(asyncio.get_running_loop())()
+        self._tell_time(snapshot.now - clock_of(asyncio.get_running_loop())())
         for listener in self._heard:
             listener(snapshot)
         for name, runtime in self.runtimes.items():
             policy = snapshot.policies.get(name)
-            runtime.tally.offset = offset
             if policy is not None:
                 runtime.decide(policy, snapshot.states.get(name, {}))
+
+    def _tell_time(self, least: float, most: float = float("inf")) -> None:
+        """Count by the database's clock from now on: what is to be added to the loop's lies between these."""
+        for runtime in self.runtimes.values():
+            runtime.tally.offset = min(most, max(least, runtime.tally.offset))
+
+    async def _keep_time(self) -> None:
+        """Read the database's clock now and then: one that was set, or a machine that slept, would make every block
+        late, and the gates blind.
+        """
+        assert self.backend is not None
+        clock = clock_of(asyncio.get_running_loop())
+        while not self._closing:
+            asked = clock()
+            try:
+                now = await self.backend.state.now()
+            except DatabaseError as error:
+                log.debug("the database's clock cannot be read: %s", error)
+            else:
+                self._tell_time(now - clock(), now - asked)
+            await asyncio.sleep(self.options.clock_s)
 
     async def _watch(self) -> None:
         """Load whenever something changed. Whatever fails here is tried again, and what changed meanwhile is loaded

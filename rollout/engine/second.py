@@ -61,6 +61,7 @@ class Second:
     __slots__ = (
         "cells",
         "clean",
+        "due",
         "funnel",
         "live_runs",
         "number",
@@ -76,6 +77,7 @@ class Second:
     def __init__(self, rollout: str, number: int, plans: Sequence[UnitPlan], version: int) -> None:
         self.rollout = rollout
         self.number = number
+        self.due = 0.0  # to be sealed, on the loop's clock: the database's may be set meanwhile
         self.plans = plans
         self.version = version
         self.cells: dict[Assignment, Cell] = {}
