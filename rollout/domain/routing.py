@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
 
+from rollout.domain.bucketing import BUCKETS
+from rollout.domain.flags import Ceiling
 from rollout.domain.state import BranchState, Mode, Policy
-
-Ceiling = Literal["off", "shadow", "auto", "on"]
-BUCKETS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

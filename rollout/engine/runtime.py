@@ -25,6 +25,7 @@ from rollout.domain.state import BranchState, Policy
 from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
 from rollout.engine.counting import SeenKeys, Tally
+from rollout.engine.declared import policy_of
 from rollout.engine.fanout import FanOut, FanOuts, stations_of
 from rollout.engine.joining import Unjoinable, forsake
 from rollout.engine.recorder import Recorder
@@ -74,6 +75,7 @@ class Runtime:
         self.captures = definition.capture is not None
         self.active = False
         self.view: View | None = None
+        self._declared = policy_of(definition)
         self.tally = Tally(self.name, process, definition.settle_s, self.time)
         self.lane = ShadowLane(loop, definition.shadow)
         self.codec = codec
@@ -123,7 +125,16 @@ class Runtime:
 
     def decide(self, policy: Policy, states: Mapping[str, BranchState]) -> None:
         """Work from these states from the next call on."""
-        self.view = View(policy, states, self.tally)
+        stale = self.view is not None and self.view.stale
+        self.view = View(policy, states, self.tally, self._declared)
+        if self.view.stale and not stale:
+            log.warning(
+                "rollout %s: policy v%d is of other code than this process runs; its calls are no evidence until it "
+                "is restarted with that code",
+                self.name,
+                policy.version,
+                extra={"event": "stale_code"},
+            )
         self.stores_all = policy.store_sample >= 1.0
         self.latency_s = policy.latency_s
         self.fan_outs.deadlines = self._timers.lane(policy.latency_s)

@@ -8,11 +8,12 @@ one look-up in a dict then stands for the flag, the buckets and the routing of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from rollout.domain.bucketing import bucket
-from rollout.domain.flags import ceiling
-from rollout.domain.routing import BUCKETS, Assignment, Ceiling, UnitPlan, assign, plan_units
+from rollout.domain.bucketing import BUCKETS, bucket
+from rollout.domain.flags import Ceiling, ceiling
+from rollout.domain.routing import Assignment, UnitPlan, assign, plan_units
 from rollout.domain.state import BranchState, Policy
 from rollout.engine.counting import Tally
 from rollout.engine.second import Second
@@ -23,13 +24,24 @@ MAX_KEYS: Final = 50_000
 
 class View:
     """See the module. ``active``: whether any branch may run at all; the request path looks at nothing else when it
-    may not.
+    may not. ``stale``: whether this process runs other code than what the policy was made of.
     """
 
-    def __init__(self, policy: Policy, states: Mapping[str, BranchState], tally: Tally) -> None:
+    def __init__(
+        self, policy: Policy, states: Mapping[str, BranchState], tally: Tally, declared: Policy | None = None
+    ) -> None:
+        """``declared``: what the code of this process declares. During a deployment the policy is that of the newest
+        code, and older processes go on beside it: they run the branches that they have, and what they count is kept
+        (as of version 0) but is no evidence, as it tells nothing of the newest code.
+        """
         self.policy = policy
         self.states = states
+        self.stale = declared is not None and not _same_code(policy, declared)
+        self.version = 0 if self.stale else policy.version
         self.plans: tuple[UnitPlan, ...] = plan_units(policy, states)
+        if declared is not None and self.stale:
+            known = {branch.name for branch in declared.branches}
+            self.plans = tuple(plan if known.issuperset(plan.branches) else _absent(plan) for plan in self.plans)
         self.active = any(plan.limit or plan.shadow or _has_testers(plan, states) for plan in self.plans)
         #: Calls that could not be routed.
         self.nobody = Assignment(("",) * len(self.plans), (), ())
@@ -40,19 +52,21 @@ class View:
         self.after: Mapping[str, Sequence[str]] = {branch.name: branch.after for branch in policy.branches}
         self.unit_of: Mapping[str, int] = {name: at for at, plan in enumerate(self.plans) for name in plan.branches}
         self.flags: tuple[str | None, ...] = tuple(_flag_of(policy, plan) for plan in self.plans)
-        self.scored = tuple(at for at, plan in enumerate(self.plans) if plan.stage_live) if policy.sticky else ()
+        self.scored = tuple(at for at, plan in enumerate(self.plans) if plan.stage_live)
+        if self.stale or not policy.sticky:
+            self.scored = ()
         self.by_key: dict[str, Assignment] = {}
         self.seen: set[str] = set()  # keys whose first call in this view was looked at for scoring
         self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
         self._tally = tally
         self.open = Second(
-            policy.rollout, -1, self.plans, policy.version
+            policy.rollout, -1, self.plans, self.version
         )  # counted in by nobody: the first call opens another
 
     def second(self, number: int) -> Second:
         """The open second of that number (epoch seconds)."""
         if self.open.number != number:
-            self.open = self._tally.second(number, self.plans, self.policy.version)
+            self.open = self._tally.second(number, self.plans, self.version)
         return self.open
 
     def assignment(self, ceilings: Sequence[Ceiling], buckets: Sequence[int]) -> Assignment:
@@ -92,6 +106,18 @@ class View:
         if len(self.by_key) >= MAX_KEYS:
             self.by_key.clear()
         self.by_key[key] = assignment
+
+
+def _same_code(policy: Policy, declared: Policy) -> bool:
+    """Whether two policies are of the same code, whatever a spec file has set on top."""
+    fields = ("join", "revision", "sticky", "keyed", "flag")
+    alike = all(getattr(policy, name) == getattr(declared, name) for name in fields)
+    return alike and tuple(policy.branches) == tuple(declared.branches)
+
+
+def _absent(plan: UnitPlan) -> UnitPlan:
+    """A unit with a branch that this process does not have: it does not run here, and nobody is in its arms."""
+    return replace(plan, limit=0, earlier=0, shadow=False, testers=False)
 
 
 def _has_testers(plan: UnitPlan, states: Mapping[str, BranchState]) -> bool:
