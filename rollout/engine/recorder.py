@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rollout.domain.evidence import Block, Subject
+from rollout.engine.waiting import BlockQueue
 from rollout.errors import DatabaseError
 from rollout.ports import Batch, Ledger, MismatchCount, TrialRecord
 
@@ -26,8 +27,7 @@ BATCH_TRIALS: Final = 100
 BATCH_BYTES: Final = 256 * 1024
 BATCH_BLOCKS: Final = 500
 BATCH_SUBJECTS: Final = 1_000
-MAX_BLOCKS: Final = 50_000
-MAX_SUBJECTS: Final = 100_000
+MAX_SUBJECTS: Final = 50_000
 MAX_PATHS: Final = 500
 OTHER_PATHS: Final = "(other)"
 
@@ -95,9 +95,9 @@ class Recorder:
         expand: Callable[[tuple[Any, ...]], TrialRecord] | None = None,
     ) -> None:
         self.trials = TrialQueue(most, max_bytes)
-        self.blocks: deque[Block] = deque()
+        self.blocks = BlockQueue()
         self.subjects: deque[Subject] = deque()
-        self.blocks_dropped = 0
+        self._blocks_refused = 0
         self.subjects_dropped = 0
         self.written = 0
         self.failures = 0
@@ -138,6 +138,11 @@ class Recorder:
             self._paths[rollout] = self._paths.get(rollout, 0) + 1
             found = self._mismatches[key] = MismatchCount(rollout, branch, path, kind)
         return found
+
+    @property
+    def blocks_dropped(self) -> int:
+        """Blocks that no database will ever have."""
+        return self.blocks.dropped + self._blocks_refused
 
     # ---- the writer
 
@@ -197,9 +202,6 @@ class Recorder:
         blocks, subjects = self._seal()
         self.blocks.extend(blocks)
         self.subjects.extend(subjects)
-        while len(self.blocks) > MAX_BLOCKS:
-            self.blocks.popleft()
-            self.blocks_dropped += 1
         while len(self.subjects) > MAX_SUBJECTS:
             self.subjects.popleft()
             self.subjects_dropped += 1
@@ -211,7 +213,7 @@ class Recorder:
                 f"{self._run_id}-{next(self._numbers)}",
                 self._process,
                 self._records(self.trials.take(BATCH_TRIALS, BATCH_BYTES)),
-                _take(self.blocks, BATCH_BLOCKS),
+                self.blocks.take(BATCH_BLOCKS),
                 _take(self.subjects, BATCH_SUBJECTS),
                 list(self._mismatches.values()),
             )
@@ -255,7 +257,7 @@ class Recorder:
 
     def _drop(self, batch: Batch) -> None:
         self._batch = None
-        self.blocks_dropped += len(batch.blocks)
+        self._blocks_refused += len(batch.blocks)
         if self._dropped is not None:
             for rollout in {record.rollout for record in batch.trials}:
                 self._dropped(rollout, "unwritable", sum(record.rollout == rollout for record in batch.trials))
