@@ -169,8 +169,8 @@ class Runtime:
             except Exception as error:
                 self.hook_failed("key", error)
             else:
-                if key.__class__ is not str:
-                    key = self._key_of(call)
+                if not key or key.__class__ is not str:
+                    key = self._checked(key)
         answer = self._peek(view.flag, key)
         if answer is None:  # a provider of the user's: it must be waited for
             return Trial(self, view, native, call, key, now)
@@ -304,11 +304,15 @@ class Runtime:
         if self._key is None:
             return None
         try:
-            key = self._key(call)
-            if key is not None and not isinstance(key, str):
-                raise TypeError(f"key= must return a str or None, not {type(key).__name__}")
+            return self._checked(self._key(call))
         except Exception as error:
             self.hook_failed("key", error)
+            return None
+
+    def _checked(self, key: object) -> str | None:
+        """A key that is a text. An empty one is none: else all who are nobody would share a bucket."""
+        if key is not None and not isinstance(key, str):
+            self.hook_failed("key", TypeError("key= must return a str or None"))
             return None
         return key or None
 
@@ -431,11 +435,12 @@ class Runtime:
         view, assignment = trial.view, trial.assignment
         assert assignment is not None
         if trial.mode == "live":
-            share = view.reverse if trial.reply is None else view.sample
+            control_ran = trial.control_s is not None
+            share = view.sample if control_ran else view.reverse
             if share <= 0.0 or (share < 1.0 and self.dice() >= share) or not self._may_shadow(trial.call):
                 trial.release()
                 return
-            if trial.reply is None:
+            if not control_ran:
                 trial.mode = "reverse"
         trial.capture_context()
         trial.size += _OBJECT + (len(trial.reply.body) if trial.reply is not None else 0)

@@ -75,6 +75,7 @@ class Trial:
         self.call = call
         self.key = key
         self.started = started
+        self.begun = started  # later where the body had to come first, which is nobody's time but the user's
         self.second = second
         self.assignment = assignment
         self.cell = cell
@@ -118,6 +119,7 @@ class Trial:
                 return False
             self.size += len(body)
             self.body = body
+            self.begun = runtime.time()
         runtime.keep(self)
         return True
 
@@ -136,14 +138,15 @@ class Trial:
         runtime = self.runtime
         run = self.control_run = RunContext(runtime.name, deadline=None, clock=runtime.time)
         token = current_run.set(run)
+        begun = runtime.time()
         try:
             response = await handler(self.native)
         except BaseException as error:
-            self._control_raised(error)
+            self._control_raised(error, begun)
             raise
         finally:
             current_run.reset(token)
-        self.control_s = runtime.time() - self.started
+        self.control_s = runtime.time() - begun
         runtime.control_latency.add(self.control_s)
         self.reply = runtime.reply_of(response)
         return response
@@ -161,13 +164,14 @@ class Trial:
             self._count(Fault(None, "", None))
             raise
         except BaseException as error:
-            self._control_raised(error)
+            self._control_raised(error, self.begun)
             self._count(self._control_fault())
             self._submit()
             raise
         finally:
             current_run.reset(token)
-        control_s = self.control_s = runtime.time() - self.started
+        now = runtime.time()
+        control_s = self.control_s = now - self.begun
         if runtime.replaces:
             runtime.control_latency.add(control_s)
         reply = self.reply = runtime.reply_of(response)
@@ -177,14 +181,14 @@ class Trial:
             runtime.skipped(self.second, "streamed")
             return response
         if reply.status < 500 and cell is not None and not cell.sealed:
-            cell.finish(control_s)
+            cell.finish(now - self.started)
         else:
             self._count(self._control_fault())
         self._submit()
         return response
 
-    def _control_raised(self, error: BaseException) -> None:
-        self.control_s = self.runtime.time() - self.started
+    def _control_raised(self, error: BaseException, begun: float) -> None:
+        self.control_s = self.runtime.time() - begun
         if not isinstance(error, asyncio.CancelledError):
             self.reply = self.runtime.reply_of_error(error)
             self.control_error = None if self.reply is not None else error
@@ -278,7 +282,7 @@ class Trial:
         reason = ""
         blamed: frozenset[int] = frozenset()
         try:
-            async with asyncio.timeout_at(runtime.fallback_at(self.started)) as limit:
+            async with asyncio.timeout_at(runtime.fallback_at(self.begun)) as limit:
                 await fan.decided()
             if fan.failed is None:
                 candidate = await join(runtime, None, fan)
@@ -326,12 +330,12 @@ class Trial:
         assert self.cell is not None
         now = self.runtime.time()
         self.candidate = candidate
-        self.candidate_s = now - self.started
+        self.candidate_s = now - self.begun
         blamed = self._blame()
         if not self.cell.sealed:
             self.cell.served += 1
         # Blamed: an optional branch failed. The user has an answer, its gate has a failure.
-        self._count(Fault(blamed, "", self.candidate_s) if blamed else None)
+        self._count(Fault(blamed, "", now - self.started) if blamed else None)
         self.runtime.served_candidate(self.candidate_s)
         self._submit()
 
@@ -390,7 +394,7 @@ class Trial:
         assert second is not None
         if self.context is None:
             self.context = copy_context()
-        deadline = (runtime.time() if shadow else self.started) + runtime.latency_s
+        deadline = (runtime.time() if shadow else self.begun) + runtime.latency_s
         about = Circumstances(self.body, self.key, self.state, NO_PARTS, shadow, deadline, runtime.time)
         self.call = Call(self.call.source, about)
         self.fan = FanOut(
