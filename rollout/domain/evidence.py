@@ -12,7 +12,7 @@ Counts of ``Figures``, by name:
 ``bad``               A: control failed; B: the candidate failed, timed out or fell back
 ``fallbacks``         B: answered by control instead
 ``runs``              runs of the unit's branches; ``sla_missed``: of those, longer than their SLA
-``costed``            runs whose cost is known; ``cost_nano`` its sum; ``unpriced`` runs whose cost is unknown
+``costed``            calls in which the cost of the unit's runs is known; ``cost_nano`` its sum; ``unpriced``: unknown
 ``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
 ``tokens_in/_out``    tokens of the runs
 ``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad`` and

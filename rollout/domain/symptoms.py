@@ -179,8 +179,8 @@ def unpriced(facts: Facts) -> Iterator[Fault]:
             yield fault_of(
                 one,
                 "unpriced",
-                "A gate on cost is declared, but the cost of some runs is unknown: it holds.",
-                f"{one.pairs['unpriced']:,} runs without a price, {one.pairs['costed']:,} with one",
+                "A gate on cost is declared, but the cost of some calls is unknown: it holds.",
+                f"{one.pairs['unpriced']:,} calls without a price, {one.pairs['costed']:,} with one",
                 "Pass usd= to rollout.record_usage, or give the branch a meter=.",
             )
 

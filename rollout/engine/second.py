@@ -134,6 +134,9 @@ class Second:
         for (name, mode), figures in runs.items():
             arm: Arm = "B" if mode == "live" else "P"
             by_arm.setdefault((unit_of[name], arm), Figures()).merge(figures)
+        for index, plan in enumerate(self.plans):
+            if len(plan.branches) > 1:
+                _cost_by_call(plan, runs, by_arm, index)
         for index, pairs in enumerate(self.pairs):
             if pairs is not None:
                 by_arm.setdefault((index, "P"), Figures()).merge(pairs)
@@ -168,6 +171,17 @@ class Second:
         for fault in faults:
             if fault.latency_s is not None:
                 histogram.add(fault.latency_s)
+
+
+def _cost_by_call(plan: UnitPlan, runs: Runs, by_arm: Mapping[tuple[int, Arm], Figures], unit: int) -> None:
+    """A group has several runs a call, and its cost is that of all of them: count calls where runs were added up."""
+    modes: tuple[tuple[str, Arm], ...] = (("live", "B"), ("shadow", "P"))
+    for mode, arm in modes:
+        members = [figures for name in plan.branches if (figures := runs.get((name, mode))) is not None]
+        if members:
+            calls = max(figures["costed"] + figures["unpriced"] for figures in members)
+            unknown = max(figures["unpriced"] for figures in members)
+            by_arm[unit, arm].counts |= {"costed": calls - unknown, "unpriced": unknown}
 
 
 def _arm(cell: Cell, unit: int, figures: Figures) -> None:

@@ -246,7 +246,7 @@ def test_more_bad_calls_than_calls_are_an_error() -> None:
 def test_an_unknown_cost_is_unknown_and_holds() -> None:
     finding = judged(gates.cost(usd_per_call="0.01"), live(1, {}, {"costed": 100, "cost_nano": 1, "unpriced": 12}))
     assert finding.grade is Grade.error
-    assert "cost unknown for 12 runs" in finding.why
+    assert "cost unknown for 12 calls" in finding.why
 
 
 def test_a_cost_beyond_the_limit_breaches_whatever_the_unknown_ones_were() -> None:

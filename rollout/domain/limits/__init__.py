@@ -47,7 +47,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "b": ("costed", "cost_nano", "unpriced"),
             "p": ("costed", "cost_nano", "unpriced", "control_costed", "control_cost_nano"),
         },
-        (mean_cost.live_runs, mean_cost.paired_runs, mean_cost.control_priced),
+        (mean_cost.live_calls, mean_cost.paired_calls, mean_cost.control_priced),
         "nano$",
         mean_cost.cost,
     ),

@@ -1,7 +1,8 @@
-"""The mean cost of the unit's runs, against a limit in nano-dollars and against control's mean. Unknown is not zero.
+"""The mean cost of the calls in which the unit ran, all its branches together, against a limit in nano-dollars and
+against control's mean. Unknown is not zero.
 
-Costs are never negative. So a sum beyond what ``minimum`` runs may cost in all is a breach already, whatever follows;
-and one beyond what all runs may cost is a breach too, whatever the runs of unknown price did cost.
+Costs are never negative. So a sum beyond what ``minimum`` calls may cost in all is a breach already, whatever follows;
+and one beyond what all calls may cost is a breach too, whatever those of unknown price did cost.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rollout.domain.limits.window import Sums
 
 def cost(spec: GateSpec, window: Window, live: bool) -> list[Check]:
     """Live: the runs of arm B; in shadow: those of the pairs. Control's mean is that of arm A, or of the pairs."""
-    arm = window(live_runs).b if live else window(paired_runs).p
+    arm = window(live_calls).b if live else window(paired_calls).p
     found = []
     if spec.at_most is not None:
         found.append(_judged(spec, arm, spec.at_most))
@@ -44,25 +45,25 @@ def _dearer(spec: GateSpec, worse_by: float, arm: Figures, known: int, total: in
 def _judged(spec: GateSpec, arm: Figures, limit: float, baseline: float | None = None) -> Check:
     known, unknown, total = arm["costed"], arm["unpriced"], arm["cost_nano"]
     observed = total / known if known else None
-    said = f"{usd_text(observed)} a run over {known:,} runs"
+    said = f"{usd_text(observed)} a call over {known:,} calls"
     if baseline is not None:
-        said += f", control's {usd_text(baseline)} a call"
+        said += f", control's {usd_text(baseline)}"
     if total > limit * max(known + unknown, spec.minimum):
         grade, why = Grade.breach, f"{said}, above the limit of {usd_text(limit)}"
     elif unknown:
-        grade, why = Grade.error, f"cost unknown for {unknown:,} runs: give the models they call a price"
+        grade, why = Grade.error, f"cost unknown for {unknown:,} calls: give the models they use a price"
     elif known < spec.minimum:
-        grade, why = Grade.doubt, too_few(spec, known, "runs")
+        grade, why = Grade.doubt, too_few(spec, known, "calls")
     else:
         grade, why = Grade.passed, f"{said}, within the limit of {usd_text(limit)}"
     return Check(grade=grade, why=why, observed=observed, limit=limit, baseline=baseline, n=known)
 
 
-def live_runs(sums: Sums) -> float:
+def live_calls(sums: Sums) -> float:
     return sums.b["costed"] + sums.b["unpriced"]
 
 
-def paired_runs(sums: Sums) -> float:
+def paired_calls(sums: Sums) -> float:
     return sums.p["costed"] + sums.p["unpriced"]
 
 
