@@ -37,6 +37,17 @@ class Result:
     candidate: Reply | None = None
     status: int | None = None  # of the candidate, where it is known without making it
     candidate_error: BaseException | None = None
+    suspects: Suspects | None = None  # of differences that lie in no branch's part
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """From which branches a difference may come that lies in no part. ``unknown``: those of which nothing can be told,
+    because what the user got differs already, and they were not in it.
+    """
+
+    blamed: frozenset[str]
+    unknown: frozenset[str] = frozenset()
 
 
 async def conclude(trial: Trial) -> None:
@@ -97,7 +108,27 @@ async def _compare(trial: Trial, fan: FanOut) -> Result:
     whole = runtime.comparator.replies(control, candidate)
     for hook in whole.hooks:
         runtime.hook_failed(hook, ValueError(whole.reason))
-    return Result(whole.outcome, whole.reason, _attributed(trial, whole), candidate)
+    result = Result(whole.outcome, whole.reason, _attributed(trial, whole), candidate)
+    if whole.outcome is Outcome.mismatched and "" in result.by_branch:
+        result.suspects = _suspects(trial, fan, control)
+    return result
+
+
+def _suspects(trial: Trial, fan: FanOut, control: Reply) -> Suspects:
+    """Whom to blame for differences outside of every part: the branches that declare no part, if any does; else all.
+
+    Of a call that was partly live, what the user got tells the live branches from those that only ran in shadow.
+    """
+    runtime, assignment = trial.runtime, trial.assignment
+    ran = frozenset(name for name, run in fan.runs.items() if run.outcome is RunOutcome.ok)
+    suspects = ran - runtime.part_paths.keys() or ran
+    if trial.candidate is None or assignment is None or not assignment.shadow:
+        return Suspects(suspects)
+    served = runtime.comparator.replies(control, trial.candidate)
+    live = suspects & frozenset(assignment.live)
+    if served.outcome is Outcome.mismatched and "" in served.by_branch(runtime.comparator.parts):
+        return Suspects(live, suspects - live) if live else Suspects(suspects)
+    return Suspects(suspects - live or suspects)
 
 
 def _absent(fan: FanOut) -> BranchRun | None:
@@ -115,7 +146,9 @@ def _overlaid(trial: Trial, fan: FanOut) -> Result:
     if not by_branch:
         return Result(Outcome.incomparable, "no part")
     assert trial.reply is not None
-    return Result(_worst(by_branch), by_branch=by_branch, status=trial.reply.status)
+    outcome = _worst(by_branch)
+    why = next((one.reason for one in by_branch.values() if one.outcome is outcome and one.reason), "")
+    return Result(outcome, why, by_branch=by_branch, status=trial.reply.status)
 
 
 def _worst(by_branch: Mapping[str, Comparison]) -> Outcome:
@@ -197,7 +230,6 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
     second, control = trial.second, trial.reply
     assert second is not None
     control_bad = trial.control_error is not None or (control is not None and control.status >= 500)
-    everybody = result.by_branch.get("")
     for index, plan in enumerate(trial.view.plans):
         members = [run for name in plan.branches if (run := runs.get(name)) is not None]
         if not members:
@@ -209,19 +241,21 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         bad = bad or any(run.outcome in FAILED for run in members)
         _count_pair(trial, figures, members, control_bad, bad)
         if not bad and not control_bad:
-            outcome = _unit_outcome(trial, result, members, everybody)
+            outcome = _unit_outcome(result, members)
             figures.add(outcome)
             for run in members:
                 trial.runtime.compared(run.branch, outcome)
 
 
-def _unit_outcome(trial: Trial, result: Result, members: list[BranchRun], everybody: Comparison | None) -> Outcome:
-    """The outcome of one unit: of its branches' own parts, or of the whole reply where the difference belongs to no
-    branch.
-    """
-    own = {run.branch: result.by_branch[run.branch] for run in members if run.branch in result.by_branch}
-    if everybody is not None and everybody.outcome is Outcome.mismatched:
-        return Outcome.mismatched
+def _unit_outcome(result: Result, members: list[BranchRun]) -> Outcome:
+    """The outcome of one unit: of its branches' own parts, and of what lies in no part where it is a suspect."""
+    names = {run.branch for run in members}
+    own = {name: result.by_branch[name] for name in names if name in result.by_branch}
+    if result.suspects is not None:
+        if names & result.suspects.blamed:
+            return Outcome.mismatched
+        if names & result.suspects.unknown and _worst(own) is not Outcome.mismatched:
+            return Outcome.incomparable
     if own:
         return _worst(own)
     return result.outcome if result.candidate_error is None else Outcome.incomparable
