@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.domain.bucketing import bucket
+from rollout.domain.bucketing import BUCKETS, bucket
 from rollout.domain.flags import CEILINGS, Ceiling, ceiling
-from rollout.domain.routing import BUCKETS, Assignment, UnitPlan, assign, plan_units
+from rollout.domain.routing import Assignment, UnitPlan, assign, plan_units
 from rollout.domain.state import BranchPolicy, BranchState, Mode, Policy
 from rollout.ports import FlagAnswer
 from rollout.testing import sample_policy
@@ -34,11 +35,11 @@ def plan(name: str = "orders", limit: int = 0, **changes: object) -> UnitPlan:
     return replace(made, **changes)  # type: ignore[arg-type]  # fields by name
 
 
-def decide(ceiling: Ceiling, at: int, *, limit: int, **changes: object) -> Assignment:
+def decide(ceiling: Ceiling, at: int, *, limit: int, **changes: Any) -> Assignment:
     return assign([plan(limit=limit, **changes)], NO_ORDER, [ceiling], [at])
 
 
-def policy_of(*branches: str | BranchPolicy, **changes: object) -> Policy:
+def policy_of(*branches: str | BranchPolicy, **changes: Any) -> Policy:
     return sample_policy(branches=branches or ("orders",), **changes)
 
 

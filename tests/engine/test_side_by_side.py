@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ async def deploy(world: World, newer: Rollout, share: float) -> None:
     """Another process of newer code registers, and its branches are live for a share of the calls."""
     await world.backend.state.register(policy_of(newer), "p2")
     world.engine.hear(await world.backend.state.load())
-    world.stand(**{branch.name: share for branch in newer.branches})
+    shares: dict[str, Any] = {branch.name: share for branch in newer.branches}
+    world.stand(**shares)
 
 
 async def test_an_older_process_runs_the_branches_that_it_has() -> None:
