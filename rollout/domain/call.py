@@ -254,10 +254,10 @@ class Call:
     Two slots, because one is made for every call of an active rollout and most are only asked for their key.
     """
 
-    __slots__ = ("_about", "source")
+    __slots__ = ("_about", "_source")
 
     def __init__(self, source: CallSource, about: Circumstances = _PLAIN) -> None:
-        self.source = source
+        self._source = source
         self._about = about
 
     @staticmethod
@@ -274,6 +274,11 @@ class Call:
     ) -> Call:
         """A call with everything said. ``deadline`` is absolute, in seconds of ``clock``."""
         return Call(source, Circumstances(body, key, state, parts, is_shadow, deadline, clock))
+
+    @property
+    def source(self) -> CallSource:
+        """Where the fields are read."""
+        return self._source
 
     @property
     def body(self) -> bytes:
@@ -307,38 +312,38 @@ class Call:
 
     @property
     def method(self) -> str:
-        return self.source.method
+        return self._source.method
 
     @property
     def path(self) -> str:
-        return self.source.path
+        return self._source.path
 
     @property
     def route(self) -> str:
         """The pattern that matched, such as ``/profile/{id}``: safe as a label, unlike ``path``."""
-        return self.source.route
+        return self._source.route
 
     @property
     def path_params(self) -> Mapping[str, str]:
-        return self.source.path_params
+        return self._source.path_params
 
     @property
     def query(self) -> Mapping[str, str]:
-        return self.source.query
+        return self._source.query
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Case-insensitive."""
-        return self.source.headers
+        return self._source.headers
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        return self.source.cookies
+        return self._source.cookies
 
     @property
     def resources(self) -> Mapping[Any, Any]:
         """The application's ``config_dict``: pools and sessions, shared with the application."""
-        return self.source.resources
+        return self._source.resources
 
     @property
     def remaining_s(self) -> float | None:
@@ -358,7 +363,7 @@ class Call:
 
     async def form(self) -> Mapping[str, Any]:
         """The fields of a form body, files included (adapter's type), parsed anew at each call."""
-        return await self.source.form(self.body)
+        return await self._source.form(self.body)
 
     def with_(
         self,
@@ -370,7 +375,7 @@ class Call:
         """The same call with other parts, mode or deadline."""
         about = self._about
         return Call(
-            self.source,
+            self._source,
             Circumstances(
                 about.body,
                 about.key,

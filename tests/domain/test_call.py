@@ -172,3 +172,10 @@ async def test_a_form_has_its_fields_also_the_empty_ones() -> None:
     one = Call.of(CallData(), body=b"a=1&b=&a=2&c=%C3%BC")
     assert dict(await one.form()) == {"a": "1", "b": "", "c": "ü"}
     assert dict(await Call.of(CallData()).form()) == {}
+
+
+def test_a_branch_cannot_put_another_request_behind_a_call() -> None:
+    call = Call(CallData(path="/a"))
+    with pytest.raises(AttributeError):
+        call.source = CallData(path="/b")  # type: ignore[misc]
+    assert call.path == "/a"
