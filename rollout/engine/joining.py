@@ -99,20 +99,32 @@ def _laid_over(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
 
 def _is_json(part: Any) -> bool:
     try:
-        json.dumps(part)
+        json.dumps(part, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return False
     return True
 
 
 def as_reply(made: Any, control: Reply | None) -> Reply:
-    """A reply as it is; a JSON value with the status and headers of control. Raises ``TypeError`` if it is no JSON."""
+    """A reply as it is; a JSON value with the status and headers of control. Raises ``TypeError`` or ``ValueError``
+    if it is no JSON.
+    """
     if isinstance(made, Reply):
         return made
-    body = json.dumps(made).encode()
+    body = _json_of(made, control)
     if control is None:
         return Reply(200, (("Content-Type", "application/json; charset=utf-8"),), body)
     return Reply(control.status, control.headers.without(*STALE), body, raised=control.raised)
+
+
+def _json_of(made: Any, control: Reply | None) -> bytes:
+    """The body. NaN and the infinities are no JSON, and break the user's parser, unless control sends them too."""
+    try:
+        return json.dumps(made, allow_nan=False).encode()
+    except ValueError:
+        if control is None or not any(word in control.body for word in (b"NaN", b"Infinity")):
+            raise
+        return json.dumps(made).encode()
 
 
 def _declared_answer(error: BaseException | None, answers: Any) -> Reply:
