@@ -65,7 +65,10 @@ class Move:
 
     def to_dict(self) -> dict[str, str]:
         """As a decision records it."""
-        return {"branch": self.before.branch, "from": place(self.before), "to": place(self.after)}
+        to = place(self.after)
+        if self.after.approved is not None and self.after.approved != self.before.approved:
+            to += f", approved for {percent(self.after.approved)}"
+        return {"branch": self.before.branch, "from": place(self.before), "to": to}
 
 
 States = Mapping[str, BranchState]  # of one rollout, by branch
@@ -74,6 +77,11 @@ States = Mapping[str, BranchState]  # of one rollout, by branch
 def legal(mode: Mode) -> tuple[Event, ...]:
     """The events that are possible in a mode, in the order of the table."""
     return tuple(event for at, event in TABLE if at is mode)
+
+
+def by_hand(mode: Mode) -> tuple[Event, ...]:
+    """The events that a person can bring about in a mode; the others are the controller's alone."""
+    return tuple(event for event in legal(mode) if event not in (Event.complete, Event.stop_shadow))
 
 
 def moves(
@@ -121,10 +129,10 @@ def realign(policy: Policy, states: States, unit: str) -> tuple[Move, ...]:
 
 
 def after_event(mode: Mode, event: Event, thing: str) -> Mode:
-    """The mode that an event leads to. ``IllegalTransition`` names the events that are possible instead."""
+    """The mode that an event leads to. ``IllegalTransition`` names what a person can do instead."""
     target = TABLE.get((mode, event))
     if target is None:
-        raise IllegalTransition(thing, mode.text, event.value, [one.value for one in legal(mode)])
+        raise IllegalTransition(thing, mode.text, event.value, [one.value for one in by_hand(mode)])
     return target
 
 

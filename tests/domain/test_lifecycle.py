@@ -56,7 +56,7 @@ def test_every_pair_moves_as_the_table_says_or_is_refused_with_the_legal_events(
     else:
         with pytest.raises(IllegalTransition) as refused:
             moves(shop(), states, "orders", event)
-        assert refused.value.legal == tuple(one.value for one in lifecycle.legal(mode))
+        assert refused.value.legal == tuple(one.value for one in lifecycle.by_hand(mode))
         assert mode.text in str(refused.value)
     assert states == before
 
@@ -225,3 +225,11 @@ def _stands_soundly(states: Table) -> None:
         assert lifecycle.aligned(lifecycle.members_of(CHAIN, states, unit))
     for one in CHAIN.branches:
         assert all(states[name].share >= states[one.name].share for name in one.after)
+
+
+def test_a_decision_tells_what_an_approval_was_for() -> None:
+    states = standing(at("orders", 0.05, Mode.active))
+    (move,) = moves(shop(), states, "orders", Event.approve)
+    assert move.to_dict() == {"branch": "orders", "from": "5%", "to": "5%, approved for 25%"}
+    (back,) = moves(shop(), {"orders": move.after}, "orders", Event.rollback)
+    assert back.to_dict()["to"] == "shadow, rolled back"
