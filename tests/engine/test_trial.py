@@ -1,4 +1,4 @@
-"""One request: whatever branches, hooks and aggregators do, the user gets what control would have answered, or better."""
+"""One request: whatever branches, hooks and aggregators do, the user gets what control would answer, or better."""
 
 from __future__ import annotations
 
