@@ -14,7 +14,8 @@ and a reader learns nothing else: ``{"type": "string", "hash": "9f2c41d07be3a655
 | named in ``clear`` | as it is, cut to ``MAX_TEXT`` characters and ``MAX_VALUES`` values, and text made safe to store |
 | denied             | ``{"type": "denied"}``: no hash either; the redactor raised: ``{"type": "dropped"}``           |
 
-A container of more than about ``MAX_HASHED`` values, or deeper than ``MAX_DEPTH``, has no hash.
+A text of more than ``MAX_HASHED_TEXT`` characters has no hash, nor has a container of more than about ``MAX_HASHED``
+values, of as much text together, or deeper than ``MAX_DEPTH``: this runs on the event loop, and 10 MB took 40 ms.
 
 Not in clear, even where ``clear`` names something above: what stands under a name that speaks of secrets
 (``password``, ``access_token`` …), unless ``clear`` spells that name. Headers of the deny-list, and those whose names
@@ -55,6 +56,7 @@ from rollout.domain.paths import (
 MAX_TEXT: Final = 200
 MAX_VALUES: Final = 50
 MAX_HASHED: Final = 2_000
+MAX_HASHED_TEXT: Final = 100_000
 MAX_DEPTH: Final = 40
 MAX_PATH: Final = 300
 MAX_EXAMPLE: Final = 4_000  # characters of JSON
@@ -129,12 +131,15 @@ class Redactor:
         if value is MISSING:
             return {"type": "missing"}
         if isinstance(value, str):
-            return {"type": kind, "hash": self._digest("s", value), "length": len(value)}
+            summary: dict[str, object] = {"type": kind, "length": len(value)}
+            if len(value) <= MAX_HASHED_TEXT:
+                summary["hash"] = self._digest("s", value)
+            return summary
         if kind in ("number", "boolean"):
             return {"type": kind, "hash": self._digest("v", _scalar(value))}
         if isinstance(value, dict | list | tuple):
-            summary: dict[str, object] = {"type": kind, "size": len(value)}
-            pieces: list[str] = []
+            summary = {"type": kind, "size": len(value)}
+            pieces = _Pieces()
             if _canonical(value, pieces, 0):
                 summary["hash"] = self._digest("v", "".join(pieces))
             return summary
@@ -156,7 +161,8 @@ class Redactor:
             return (name if self._is_word(name) else "*"), ""
         stored = self.value((ERROR, "message"), message)
         if isinstance(stored, dict):
-            stored = f"~h:{stored['hash']}:{stored['length']}" if "length" in stored else f"~{stored['type']}"
+            length = f":{stored['length']}" if "length" in stored else ""
+            stored = f"~h:{stored['hash']}{length}" if "hash" in stored else f"~{stored['type']}{length}"
         return (name if self._is_word(name) else "*"), str(stored) if message else ""
 
     def key(self, text: str) -> str:
@@ -351,16 +357,30 @@ def _scalar(value: object) -> str:
     return repr(value) if isinstance(value, float) else f"?{type(value).__name__}"
 
 
-def _canonical(value: object, pieces: list[str], depth: int) -> bool:
+class _Pieces(list[str]):
+    """Text in pieces. ``text``: how many characters of strings are in it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = 0
+
+
+def _canonical(value: object, pieces: _Pieces, depth: int) -> bool:
     """Write equal values as equal text; False where there is too much of it."""
     if depth > MAX_DEPTH or len(pieces) > 4 * MAX_HASHED:
         return False
     if isinstance(value, str):
+        pieces.text += len(value)
+        if pieces.text > MAX_HASHED_TEXT:
+            return False
         pieces.append(json.dumps(value))
     elif isinstance(value, dict | list | tuple) and len(value) > MAX_HASHED:
         return False
     elif isinstance(value, dict):
         for name, inner in sorted(named(value).items(), key=_first):
+            pieces.text += len(name)
             pieces.append(f"{'{'}{json.dumps(name)}:")
             if not _canonical(inner, pieces, depth + 1):
                 return False

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rollout.domain.differences import Difference, Kind, differences
 from rollout.domain.paths import ERROR, HEADERS, MISSING, STATUS, Concrete, Path, PathError
-from rollout.domain.redaction import MAX_EXAMPLE, MAX_PATH, MAX_TEXT, Redactor, example
+from rollout.domain.redaction import MAX_EXAMPLE, MAX_HASHED_TEXT, MAX_PATH, MAX_TEXT, Redactor, example
 
 SECRET = b"an installation's own secret"
 R = Redactor(SECRET)
@@ -291,3 +291,12 @@ def test_values_that_are_large_or_deep_are_bounded() -> None:
     assert R.value((), deep) == {"type": "array", "size": 1}
     assert Redactor(SECRET, ["$"]).value((), deep) is not None
     assert R.value((), list(range(100_000))) == {"type": "array", "size": 100_000}
+
+
+def test_text_that_is_too_long_has_a_length_and_no_hash_wherever_it_stands() -> None:
+    long = "x" * (MAX_HASHED_TEXT + 1)
+    assert R.hashed(long) == {"type": "string", "length": len(long)}
+    assert R.hashed([long]) == {"type": "array", "size": 1}
+    assert R.hashed({"a": {"b": long[:-1], "c": "xx"}}) == {"type": "object", "size": 1}
+    assert "hash" in R.hashed(long[:-1])
+    assert R.error(ValueError(long)) == ("ValueError", f"~string:{len(long)}")
