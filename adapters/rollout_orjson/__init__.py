@@ -15,8 +15,6 @@ import orjson
 
 from rollout.domain.codec import Codec
 
-_ONLY_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-
 _LARGE = re.compile(rb"(?:^|[:\[,])-?[0-9.]+e\+").search
 
 
@@ -28,14 +26,15 @@ def codec() -> Codec:
 def same(a: Any, b: Any) -> bool:
     """Whether both are the same JSON, written alike. False where either is no JSON, or nested too deeply.
 
-    Equal bytes alone would not do. orjson writes NaN as null, and a UUID or an enum as its text: ``==`` tells them
-    apart. And it reads an integer beyond 64 bits as a float: a number that large is left to the standard library.
+    Equal bytes alone would not do. orjson writes NaN as null, and a UUID, an enum, a date or a dataclass as JSON:
+    ``==`` tells them from what they are written as. And it reads an integer beyond 64 bits as a float: a number that
+    large is left to the standard library.
     """
     try:
         if a != b:
             return False
-        ours = orjson.dumps(a, option=_ONLY_JSON)
-        if ours != orjson.dumps(b, option=_ONLY_JSON):
+        ours = orjson.dumps(a)
+        if ours != orjson.dumps(b):
             return False
     except Exception:  # orjson refuses what is no JSON (TypeError); a foreign object's __eq__ may raise anything
         return False

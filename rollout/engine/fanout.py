@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any
+from types import CoroutineType
+from typing import Any, Final
 
 from rollout.context import RunContext, current_run
 from rollout.definition import Branch
@@ -20,9 +21,11 @@ from rollout.domain.call import Call, Parts
 from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.runs import OK
+from rollout.engine.stepping import stepped
 from rollout.engine.timers import TimerLane, Timers
 from rollout.errors import BranchTimeout, Rejected
 
+_LONG_S: Final = 0.001
 #: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
 _NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
 
@@ -83,13 +86,24 @@ class BranchRun(RunContext):
     def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
         return self._of.blocked if self.is_shadow else None
 
-    async def drive(self) -> None:
-        """The body of the run's task."""
+    async def drive(self, context: Context | None = None, waits: Callable[[], None] | None = None) -> None:
+        """The body of the run's task. In a task that it shares: ``context`` is its own, and ``waits`` is called when
+        it has to wait for the first time.
+        """
         self.began = True
-        current_run.set(self)
         station = self.station
         try:
-            part = await station.branch.run(self.call)
+            if context is None or waits is None:
+                current_run.set(self)
+                part = await station.branch.run(self.call)
+            else:
+                context.run(current_run.set, self)
+                body = context.run(station.branch.run, self.call)
+                if body.__class__ is CoroutineType:
+                    part = await stepped(body, context, waits)
+                else:  # another awaitable: it may belong to a task already, so nothing shares one with it
+                    waits()
+                    part = await body
         except asyncio.CancelledError as error:
             task = self.task
             if task is None or task.cancelling():
@@ -139,12 +153,12 @@ class BranchRun(RunContext):
         error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
         self.settle(outcome, error=error)
         task = self.task
+        if not self.began:
+            self._release()  # a task cancelled before its first step never runs its finally
+        else:
+            self.station.orphans += 1
+            self.reason = "orphan"
         if task is not None:
-            if self.began:
-                self.station.orphans += 1
-                self.reason = "orphan"
-            else:
-                self._release()  # a task cancelled before its first step never runs its finally
             task.cancel()
 
     def _release(self) -> None:
@@ -206,6 +220,8 @@ class FanOut:
         "_for_all",
         "_names",
         "_on_end",
+        "_shared",
+        "_together",
         "_waiter",
         "_wanted",
         "begun",
@@ -243,6 +259,7 @@ class FanOut:
         self.failed: BranchRun | None = None
         self._names = names
         self._on_end: Callable[[], None] | None = None
+        self._together: list[BranchRun] | None = None
         self._wanted: list[str] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -252,6 +269,8 @@ class FanOut:
         """
         now = self.begun = self.of.time()
         stations = self.stations
+        together: list[BranchRun] = []
+        self._together = together
         waiting: list[str] | None = None
         for name in self._names:
             station = stations[name]
@@ -261,6 +280,12 @@ class FanOut:
                 waiting = [name]
             else:
                 waiting.append(name)
+        self._together = None
+        if together:
+            if len(together) == 1:
+                self._drive_alone(together[0])
+            else:
+                self._shared = self.of.loop.create_task(self._in_turn(together))
         if waiting:
             self._wanted = waiting
             self._begin_waiting()
@@ -287,7 +312,35 @@ class FanOut:
             station.inflight += 1
             if station.lane is not None:
                 station.lane.add(run, now)
-            run.task = self.of.loop.create_task(run.drive(), context=self.context.copy())
+            if self._together is not None:
+                self._together.append(run)
+            else:
+                self._drive_alone(run)
+
+    def _drive_alone(self, run: BranchRun) -> None:
+        run.task = self.of.loop.create_task(run.drive(), context=self.context.copy())
+
+    async def _in_turn(self, together: list[BranchRun]) -> None:
+        """Drive runs in this task, in turn, while none has to wait (``stepping``)."""
+        mine = asyncio.current_task()
+
+        def part_ways() -> None:
+            for other in together:
+                if other.outcome is None:
+                    self._drive_alone(other)
+            together.clear()
+
+        together.reverse()
+        time = self.of.time
+        at = time()
+        while together:
+            run = together.pop()
+            if run.outcome is None:
+                run.task = mine
+                await run.drive(self.context.copy(), part_ways)
+                if run.finished - at > _LONG_S:  # it computed instead of waiting: let the loop breathe before the next
+                    part_ways()
+                at = run.finished
 
     def _begin_waiting(self) -> None:
         """Start what only waited for branches that are settled; skip what waited for one that has no part."""
