@@ -168,7 +168,7 @@ def _shares(timeline: Sequence[Decision]) -> set[float]:
 
 def _share(text: str) -> float:
     """The share that a move's text names: ``"25%"``, ``"shadow, rolled back"`` is 0."""
-    found = _PERCENT.search(text)
+    found = _PERCENT.search(text.partition(",")[0])
     return float(found[1]) / 100 if found else 0.0
 
 

@@ -44,3 +44,9 @@ def change(
 def entered(move: Move) -> str:
     """Where a branch went, in one word for a counter: ``"25%"``, ``"shadow"``, ``"rolled_back"``, ``"completed"``."""
     return move.after.at_text() if move.after.mode is Mode.active else move.after.mode.value
+
+
+def entered_text(place: str) -> str:
+    """The same of a place as a decision tells it: ``"25%"``, or ``"rolled_back"`` of ``"shadow, rolled back"``."""
+    at, _, mode = place.partition(", ")
+    return mode.replace(" ", "_") or at

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from rollout.domain.changes import entered
+from rollout.domain.changes import entered, entered_text
 from rollout.domain.lifecycle import Event, Move
 from rollout.domain.state import Change, Decision, Lease, Mode, Snapshot, Trigger
 from rollout.domain.verdict import Verdict
@@ -27,6 +27,7 @@ LEASE: Final = "controller"
 
 _LEASE_S: Final = 10.0
 _HOUSEKEEPING_S: Final = 60.0
+_MOST_HEARD: Final = 50  # decisions between two ticks
 
 log = logging.getLogger("rollout.controller")
 
@@ -36,9 +37,9 @@ class Controller:
 
     ``leader``: whether it led at the last tick. ``last_success_at``: wall time (epoch seconds) of the last tick that
     it led to its end. ``transitions``: (rollout, branch, to, trigger) → count, ``rollbacks``: (rollout, branch,
-    cause) → count, of this process's decisions. ``verdicts``: (rollout, unit) → verdict of the last tick that it
-    led. ``failures``: ticks that the database, or an error of ours, broke off; ``fenced``: writes that were refused
-    because another leads.
+    cause) → count, as this process decided, or heard of people while it led. ``verdicts``: (rollout, unit) → verdict
+    of the last tick that it led. ``failures``: ticks that the database, or an error of ours, broke off; ``fenced``:
+    writes that were refused because another leads.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class Controller:
         self._tick_s = tick_s
         self._margin_s = margin_s
         self._lease: Lease | None = None
+        self._revision = -1
+        self._read: int | None = None  # the newest decision that is counted; None until this process leads
         self._kept_house_at = clock.monotonic()
         self._stopping = False
         self._failing = False
@@ -83,6 +86,7 @@ class Controller:
             self._lease = None if self._stopping else await self._state.lease(LEASE, self.holder, _LEASE_S)
             self.leader = self._lease is not None
             if self._lease is None:
+                self._revision, self._read = -1, None
                 return
             try:
                 await self._lead(self._lease)
@@ -94,6 +98,7 @@ class Controller:
 
     async def _lead(self, lease: Lease) -> None:
         snapshot = await self._state.load()
+        await self._hear_people(snapshot)
         folded: list[GateCheckpoint] = []
         verdicts: dict[tuple[str, str], Verdict] = {}
         for rollout, policy in snapshot.policies.items():
@@ -111,6 +116,28 @@ class Controller:
         if folded:
             await self._state.save_checkpoints(folded, lease)
         await self._keep_house(snapshot)
+
+    async def _hear_people(self, snapshot: Snapshot) -> None:
+        """Count and tell what people decided since this process leads: the command line ends before anybody scrapes
+        it.
+        """
+        if snapshot.revision == self._revision:
+            return
+        newest = await self._state.decisions(limit=_MOST_HEARD)
+        known, self._revision = self._read, snapshot.revision
+        self._read = newest[0].number if newest else 0
+        for decision in reversed(newest):
+            if known is not None and decision.number > known and decision.trigger is Trigger.person and decision.moves:
+                await self._heard(decision)
+
+    async def _heard(self, decision: Decision) -> None:
+        for move in decision.moves:
+            if decision.action != Event.approve:
+                to = entered_text(move["to"])
+                self.transitions[decision.rollout, move["branch"], to, Trigger.person.value] += 1
+                if to == Mode.rolled_back:
+                    self.rollbacks[decision.rollout, move["branch"], Trigger.person.value] += 1
+        await self._tell(decision)
 
     async def _keep_house(self, snapshot: Snapshot) -> None:
         """Once a minute: roll blocks up, drop what expired."""
