@@ -323,7 +323,7 @@ class MetricsSnapshot:
     * ``inflight``: (rollout, branch) → runs now. ``states``: rollout → branch → state.
     * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause
       a gate's name or ``person``.
-    * ``flags``: (flag, value, reason) → evaluations.
+    * ``flags``: (flag, value, reason) → evaluations. ``gates`` and ``stages``: their names, by rollout.
     """
 
     rollouts: dict[str, Figures] = field(default_factory=dict)
@@ -335,6 +335,7 @@ class MetricsSnapshot:
     rollbacks: dict[tuple[str, str, str], int] = field(default_factory=dict)
     flags: dict[tuple[str, str, str], int] = field(default_factory=dict)
     gates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stages: dict[str, tuple[str, ...]] = field(default_factory=dict)
     queue_length: dict[str, int] = field(default_factory=dict)
     queue_capacity: dict[str, int] = field(default_factory=dict)
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)

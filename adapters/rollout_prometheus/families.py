@@ -21,7 +21,15 @@ Key = TypeVar("Key", bound="tuple[str, ...]")
 
 RESULTS: Final = ("matched", "ignored", "mismatched", "incomparable")
 _OUTCOMES: Final = tuple((outcome.value, f"outcome:{outcome.value}") for outcome in RunOutcome)
-_GOALS: Final = ("shadow", Mode.rolled_back.value, Mode.completed.value)  # and the shares of the ramp
+_GOALS: Final = ("shadow", Mode.paused.value, Mode.rolled_back.value, Mode.completed.value)  # and the ramp's shares
+_STEPS: Final = ("drawn", "started", "finished", "compared", "queued", "stored")
+_LOST: Final = {
+    "skipped": ("unsafe", "too_large", "streamed", "upgrade", "consumed", "broken", "capture"),
+    "refused": ("lag", "queue", "bytes", "shutdown"),
+    "dropped": ("shutdown", "queue_full", "unwritable"),
+}
+_HOOKS: Final = ("key", "context", "capture", "effects", "when", "meter", "aggregate", "view", "equal", "redact")
+_FAULTS: Final = ("admit", "prepare", "start", "aggregate", "submit", "shadow", "noise", "reply_of", "reply_of_error")
 _UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")
 _SUM: Final = "_sum is an estimate within 1 %; bounds are edges of the toolkit's own buckets, counts are exact."
 _R: Final = ("rollout",)
@@ -30,9 +38,10 @@ _RBM: Final = ("rollout", "branch", "mode")
 
 
 def families(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
-    """All metrics, in the order in which they are read: requests, branches, ramp, pipeline."""
+    """All metrics, in the order in which they are read: requests, branches, shadow, ramp, pipeline."""
     yield from _requests(now)
     yield from _branches(now)
+    yield from _shadow(now)
     yield from _ramp(now)
     yield from _pipeline(now)
 
@@ -120,6 +129,48 @@ def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
     )
 
 
+def _shadow(now: MetricsSnapshot) -> Iterator[Family]:
+    def counted(prefix: str, known: Sequence[str]) -> list[Row]:
+        return [
+            ((rollout, name), figures[prefix + name])
+            for rollout, figures in now.rollouts.items()
+            for name in dict.fromkeys((*known, *figures.starting(prefix)))
+        ]
+
+    yield Family(
+        "counter",
+        "shadow_total",
+        "Calls that came as far as this step of the shadow: " + ", ".join(_STEPS) + ".",
+        ("rollout", "step"),
+        [((rollout, step), figures[step]) for rollout, figures in now.rollouts.items() for step in _STEPS],
+    )
+    yield Family(
+        "counter",
+        "shadow_lost_total",
+        "Calls that came no further: skipped (not drawn), refused (not run) or dropped (not stored), and why.",
+        ("rollout", "how", "reason"),
+        [
+            ((rollout, how, reason), count)
+            for how, reasons in _LOST.items()
+            for (rollout, reason), count in counted(f"{how}:", reasons)
+        ],
+    )
+    yield Family(
+        "counter",
+        "hook_failures_total",
+        "Functions of the user's that raised; the user was served all the same.",
+        ("rollout", "hook"),
+        counted("hook:", _HOOKS),
+    )
+    yield Family(
+        "counter",
+        "faults_total",
+        "Failures of the toolkit itself; control answered.",
+        ("rollout", "where"),
+        counted("fault:", _FAULTS),
+    )
+
+
 def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
     states = [((rollout, name), state) for rollout, found in now.states.items() for name, state in found.items()]
 
@@ -133,9 +184,17 @@ def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
     yield Family(
         "counter",
         "transitions_total",
-        "Changes of where a branch stands, by who made them.",
+        "Changes of where a branch stands, by who made them; counted by the process that leads.",
         (*_RB, "to", "trigger"),
-        _filled(now.transitions, [(*key, to, "controller") for key in _branch_names(now) for to in _GOALS]),
+        _filled(
+            now.transitions,
+            [
+                (*key, to, trigger)
+                for key in _branch_names(now)
+                for to in (*now.stages.get(key[0], ()), *_GOALS)
+                for trigger in ("controller", "person")
+            ],
+        ),
     )
     causes = [(*key, cause) for key in _branch_names(now) for cause in (*now.gates.get(key[0], ()), "person")]
     yield Family(

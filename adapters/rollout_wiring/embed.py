@@ -49,13 +49,14 @@ def make_engine(
     def lead(backend: Backend, name: str) -> Controller:
         return Controller(backend.state, backend.ledger, SystemClock(), holder=name, tick_s=tick_s)
 
-    heard = []
+    heard, closing = [], []
     if flags is None:
         from rollout_openfeature import OpenFeatureFlags
 
         own = OpenFeatureFlags()
         own.bind()
         heard.append(own.update)
+        closing.append(own.close)
         flags = own
     return Engine(
         rollouts,
@@ -65,6 +66,7 @@ def make_engine(
         codec=fastest_codec(),
         controller=lead if controller else None,
         heard=heard,
+        closing=closing,
         routes=routes,
         options=Options(process=process, drain_s=drain_s),
     )

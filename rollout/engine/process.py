@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from rollout.definition import Rollout
 from rollout.domain.codec import STANDARD, Codec
+from rollout.domain.durations import percent
 from rollout.domain.evidence import Block, Figures, Subject
 from rollout.domain.redaction import Redactor
 from rollout.domain.state import Snapshot
@@ -35,6 +36,9 @@ from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, TrialRecor
 
 log = logging.getLogger("rollout")
 
+#: Why an answer is ``off`` though the source did not say so.
+NO_ANSWER = ("error", "type", "timeout", "not_ready", "not_found", "busy", "value")
+
 
 class Leading(Protocol):
     """A controller, as the process sees it."""
@@ -47,6 +51,9 @@ class Leading(Protocol):
     def transitions(self) -> Mapping[tuple[str, str, str, str], int]: ...
     @property
     def rollbacks(self) -> Mapping[tuple[str, str, str], int]: ...
+
+    @property
+    def fenced(self) -> int: ...
 
     async def run(self) -> None: ...
     async def stop(self) -> None: ...
@@ -80,13 +87,14 @@ class Engine:
         flags: FlagSource,
         controller: Callable[[Backend, str], Leading] | None = None,
         heard: Sequence[Callable[[Snapshot], None]] = (),
+        closing: Sequence[Callable[[], None]] = (),
         routes: Mapping[str, tuple[str, ...]] | None = None,
         dice: Callable[[], float] = random.random,
         codec: Codec = STANDARD,
         options: Options = Options(),
     ) -> None:
-        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot; ``routes``: patterns
-        by rollout.
+        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot, ``closing`` called at
+        the end of a stop; ``routes``: patterns by rollout.
         """
         self.rollouts = tuple(rollouts)
         self.options = options
@@ -99,9 +107,10 @@ class Engine:
         self.ready = asyncio.Event()
         self._host = host
         self._open = open_backend
-        self._flags = flags
+        self.flags = flags
         self._make_controller = controller
-        self._heard = heard
+        self._heard = list(heard)
+        self._closers = tuple(closing)
         self._routes = routes or {}
         self._dice = dice
         self._codec = codec
@@ -117,6 +126,12 @@ class Engine:
     def started(self, tell: Callable[[dict[str, Runtime]], None]) -> None:
         """Have ``tell`` called with the runtimes, by rollout, as soon as the engine has begun."""
         self._started.append(tell)
+
+    def listen(self, listener: Callable[[Snapshot], None]) -> None:
+        """Have ``listener`` told of every snapshot from now on, and of the newest one at once if there is one."""
+        self._heard.append(listener)
+        if self.snapshot is not None:
+            listener(self.snapshot)
 
     async def start(self) -> None:
         """Open, register, begin. Raises ``SchemaError``; an unreachable database is tried again in the background."""
@@ -193,7 +208,7 @@ class Engine:
         runtime = Runtime(
             rollout,
             host=self._host,
-            flags=self._flags,
+            flags=self.flags,
             recorder=recorder,
             timers=timers,
             loop=asyncio.get_running_loop(),
@@ -313,6 +328,8 @@ class Engine:
             self._timers.close()
         if self.backend is not None:
             await self._bounded("close the database", self.backend.close())
+        for close in self._closers:
+            close()
 
     async def _let_go(self) -> None:
         """Wait, for one grace more, until what was cut has let go of what it held: the pools are closed next."""
@@ -346,6 +363,8 @@ class Engine:
         shot = MetricsSnapshot(version=installed_version())
         if self.snapshot is not None:
             shot.states = {name: self.snapshot.states.get(name, {}) for name in self.runtimes}
+        for rollout in self.rollouts:
+            _declare(shot, rollout)
         for name, runtime in self.runtimes.items():
             self._measure(shot, name, runtime)
         recorder = self.recorder
@@ -358,8 +377,15 @@ class Engine:
             shot.written, shot.write_failures = recorder.written, recorder.failures
         if self.controller is not None:
             shot.leader, shot.last_tick_at = self.controller.leader, self.controller.last_success_at
+            shot.fenced_writes = self.controller.fenced
             shot.transitions, shot.rollbacks = dict(self.controller.transitions), dict(self.controller.rollbacks)
-        shot.flags = dict(getattr(self._flags, "evaluations", {}))
+        shot.flags = {
+            answer: 0
+            for rollout in self.rollouts
+            for flag in (rollout.flag_key, *(branch.flag for branch in rollout.branches if branch.flag))
+            for answer in ((flag, "auto", "default"), *((flag, "off", reason) for reason in NO_ANSWER))
+        }
+        shot.flags |= getattr(self.flags, "evaluations", {})
         return shot
 
     def _measure(self, shot: MetricsSnapshot, name: str, runtime: Runtime) -> None:
@@ -377,7 +403,20 @@ class Engine:
         shot.queue_length[f"shadow:{name}"] = len(runtime.lane)
         shot.queue_capacity[f"shadow:{name}"] = runtime.lane.limits.queue
         if runtime.view is not None:
-            shot.gates[name] = tuple(gate.name for gate in runtime.view.policy.gates)
+            policy = runtime.view.policy
+            shot.gates[name] = tuple(gate.name for gate in policy.gates)
+            shot.stages[name] = tuple(percent(share) for share in policy.ramp.stages if share > 0)
+
+
+def _declare(shot: MetricsSnapshot, rollout: Rollout) -> None:
+    """Everything that is declared, as it is before anything is counted: also while the database is missing."""
+    shot.rollouts[rollout.name] = Figures()
+    for mode in ("live", "shadow"):
+        for branch in rollout.branches:
+            shot.branches[(rollout.name, branch.name, mode)] = Figures()
+            shot.inflight[(rollout.name, branch.name)] = 0
+    shot.gates[rollout.name] = tuple(gate.name for gate in rollout.gates)
+    shot.stages[rollout.name] = tuple(percent(share) for share in rollout.ramp.stages if share > 0)
 
 
 def installed_version() -> str:

@@ -34,6 +34,10 @@ FAMILIES = [
     "comparisons_total",
     "tokens_total",
     "cost_usd_total",
+    "shadow_total",
+    "shadow_lost_total",
+    "hook_failures_total",
+    "faults_total",
     "branch_share",
     "branch_stage",
     "stage_entered_timestamp_seconds",
@@ -71,6 +75,7 @@ def declared(rollouts: int = 1, branches: int = 2) -> MetricsSnapshot:
             for name in names
         },
         gates=dict.fromkeys(names, ("errors", "latency p95")),
+        stages=dict.fromkeys(names, ("25%", "100%")),
         queue_length={"trials": 0},
         queue_capacity={"trials": 1000},
         dropped={("trials", "queue_full"): 0},
@@ -124,6 +129,14 @@ def test_everything_declared_is_there_from_the_start_as_zero() -> None:
             assert value(found, "comparisons_total", rollout="rollout0", branch=branch, result=result) == 0
     for cause in ("errors", "latency p95", "person"):
         assert value(found, "rollbacks_total", rollout="rollout0", branch="branch0", cause=cause) == 0
+    for to in ("25%", "100%", "shadow", "paused", "rolled_back", "completed"):
+        for trigger in ("controller", "person"):
+            labels = {"rollout": "rollout0", "branch": "branch0", "to": to, "trigger": trigger}
+            assert value(found, "transitions_total", **labels) == 0
+    assert value(found, "shadow_total", rollout="rollout0", step="drawn") == 0
+    assert value(found, "shadow_lost_total", rollout="rollout0", how="refused", reason="lag") == 0
+    assert value(found, "hook_failures_total", rollout="rollout0", hook="key") == 0
+    assert value(found, "faults_total", rollout="rollout0", where="start") == 0
     assert value(found, "branch_inflight", rollout="rollout0", branch="branch0") == 0
     assert value(found, "side_effects_blocked_total", rollout="rollout0", method="POST") == 0
     assert value(found, "controller_last_success_timestamp_seconds") == 0
