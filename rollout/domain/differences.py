@@ -389,7 +389,12 @@ class _Walk:
         return len(pairs) == len(left)
 
     def anchors(self, at: _Arrays, left: range, right: range) -> list[tuple[int, int]]:
-        """Pairs of equal elements, rising on both sides; none where comparing place by place explains as much."""
+        """Pairs of equal elements, rising on both sides; none where comparing place by place explains as much.
+
+        Nor where one side is longer by more than can be listed: a part of 10 MB would hold the event loop 30 ms for it.
+        """
+        if at.state.idle and abs(len(left) - len(right)) > self.limit:
+            return []
         prints_a = [self.digest(at.a[i], at.state.at(i), at.depth + 1)[0] for i in left]
         prints_b = [self.digest(at.b[j], at.state.at(j), at.depth + 1)[0] for j in right]
         in_place = sum(p == q for p, q in zip(prints_a, prints_b, strict=False))
