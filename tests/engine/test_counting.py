@@ -222,10 +222,7 @@ async def test_a_candidate_that_comes_late_is_counted_as_late_too() -> None:
 
 
 async def test_a_shadow_that_ends_after_its_second_was_sealed_is_in_the_totals_and_counted_as_late() -> None:
-    rollout = rollout_of(
-        Branch("a", giving(1, after_s=1.5), part="$.a"), control=answering({"a": 1}, after_s=1.9), budget=PROMPT
-    )
-    async with running(rollout) as world:
+    async with running(rollout_of(Branch("a", giving(1, after_s=1.5), part="$.a"), budget=PROMPT)) as world:
         await world.get()
         await asyncio.sleep(0.1)
         world.runtime.tally.seal(everything=True)
@@ -233,6 +230,22 @@ async def test_a_shadow_that_ends_after_its_second_was_sealed_is_in_the_totals_a
         assert (world.funnel["started"], world.funnel["finished"], world.funnel["queued"]) == (1, 1, 1)
         assert world.runtime.tally.late == 1
         assert len(await world.trials()) == 1
+
+
+@pytest.mark.parametrize("waits", [0.0, 1.0, 1.9])
+async def test_a_shadow_that_hangs_is_evidence_however_slow_control_was(waits: float) -> None:
+    rollout = rollout_of(
+        Branch("a", giving(1, after_s=60), part="$.a"), control=answering({"a": 1}, after_s=waits), budget=PROMPT
+    )
+    async with running(rollout, record_every_s=0.05) as world:
+        await asyncio.sleep(0.95)
+        for _ in range(3):
+            await world.get()
+        await world.settled()
+        await asyncio.sleep(5)
+        (pairs,) = [one.figures for one in await world.backend.ledger.totals("profile") if one.arm == "P"]
+        assert (pairs["pairs"], pairs["candidate_bad"], pairs["outcome:hard_timeout"]) == (3, 3, 3)
+        assert world.runtime.tally.late == 0
 
 
 async def test_a_call_under_way_is_not_counted_yet_and_nothing_that_is_shown_ever_falls() -> None:
