@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rollout.domain.evidence import Block, Subject
-from rollout.engine.waiting import BlockQueue
+from rollout.engine.waiting import RECENT, RECENT_AWAY, BlockQueue
 from rollout.errors import DatabaseError
 from rollout.ports import Batch, Ledger, MismatchCount, TrialRecord
 
@@ -27,7 +27,7 @@ BATCH_TRIALS: Final = 100
 BATCH_BYTES: Final = 256 * 1024
 BATCH_BLOCKS: Final = 500
 BATCH_SUBJECTS: Final = 1_000
-MAX_SUBJECTS: Final = 50_000
+MAX_SUBJECTS: Final = 20_000
 MAX_PATHS: Final = 500
 OTHER_PATHS: Final = "(other)"
 
@@ -200,7 +200,7 @@ class Recorder:
         if self._seal is None:
             return
         blocks, subjects = self._seal()
-        self.blocks.extend(blocks)
+        self.blocks.extend(blocks, RECENT if self.healthy else RECENT_AWAY)
         self.subjects.extend(subjects)
         while len(self.subjects) > MAX_SUBJECTS:
             self.subjects.popleft()

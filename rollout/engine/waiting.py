@@ -15,6 +15,7 @@ from typing import Final
 from rollout.domain.evidence import Block, BlockKey, Figures
 
 RECENT: Final = 1_000
+RECENT_AWAY: Final = 200  # while the database takes no writes
 MINUTES: Final = 5_000
 _SPAN: Final = 60
 
@@ -32,10 +33,10 @@ class BlockQueue:
     def __len__(self) -> int:
         return len(self._recent) + len(self._minutes)
 
-    def extend(self, blocks: Iterable[Block]) -> None:
-        """Add blocks, in the order of their seconds."""
+    def extend(self, blocks: Iterable[Block], recent: int = RECENT) -> None:
+        """Add blocks, in the order of their seconds; the newest ``recent`` of all stay as they are."""
         self._recent.extend(blocks)
-        while len(self._recent) > RECENT:
+        while len(self._recent) > recent:
             self._add_up(self._recent.popleft())
         while len(self._minutes) > MINUTES:
             del self._minutes[next(iter(self._minutes))]
