@@ -112,6 +112,7 @@ class Runtime:
         self.ids = itertools.count(1)
         self._id_base = os.urandom(5).hex()
         self._branches = tuple(self.part_paths)
+        self._writes = frozenset(b.name for b in definition.branches if b.writes)
         self._required = frozenset(b.name for b in definition.branches if b.required)
         self.control_latency = Histogram()  # in `join="replace"` only
         self._control_p95: tuple[float, float] = (float("-inf"), 0.0)  # looked at, value
@@ -437,6 +438,8 @@ class Runtime:
         if trial.mode == "live":
             control_ran = trial.control_s is not None
             share = view.sample if control_ran else view.reverse
+            if not control_ran and not self._writes.isdisjoint(assignment.live):
+                share = 0.0  # what a branch has written, control would write once more
             if share <= 0.0 or (share < 1.0 and self.dice() >= share) or not self._may_shadow(trial.call):
                 trial.release()
                 return

@@ -23,7 +23,7 @@ from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import conclude_clean
 from rollout.engine.conclusion import conclude
 from rollout.engine.fanout import BranchRun, FanOut
-from rollout.engine.joining import Unjoinable, join
+from rollout.engine.joining import CONTROL_NOT_JSON, Unjoinable, join
 from rollout.engine.second import Second
 
 if TYPE_CHECKING:
@@ -265,7 +265,11 @@ class Trial:
         return native
 
     def _blamed_for(self, error: Exception) -> frozenset[int]:
-        """The units of the branches whose parts cannot be joined; all that are live where it is no one's part."""
+        """The units of the branches whose parts cannot be joined; all that are live where it is no one's part; none
+        where nothing can be laid over control's reply, which is no JSON.
+        """
+        if isinstance(error, Unjoinable) and error.reason == CONTROL_NOT_JSON:
+            return frozenset()
         names = error.branches if isinstance(error, Unjoinable) else frozenset()
         if not names:
             return self._blame(all_of_them=True)
