@@ -68,6 +68,9 @@ def rollout_block(rollout: RolloutStatus) -> RenderableType:
         head,
         Padding.indent(table(("branch", "at", "ramp", "", "why"), rows, stretch="why"), 2),
     ]
+    if rollout.flag_failures:
+        failed = ", ".join(f"{reason} {count:,}" for reason, count in rollout.flag_failures.items())
+        lines.append(Padding.indent(cell(f"the flag source gives no answer, so control serves: {failed}", "red"), 2))
     if rollout.overrides:
         lines.append(Padding.indent(cell(f"flags set by hand: {_overrides(rollout.overrides)}", "yellow"), 2))
     return Group(*lines)

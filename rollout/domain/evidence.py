@@ -26,6 +26,7 @@ Counts of ``Figures``, by name:
 ``refused:reason``    ``*``: drawn, but not run; ``dropped:reason`` after it ran
 ``served:X``          ``*``: who answered: ``control``, ``candidate`` or ``fallback``
 ``hook:name``         ``*``: hooks of the user's that raised
+``flag:reason``       ``*``: flags that were off because their source gave no answer
 ====================  =====================================================================================
 
 Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed

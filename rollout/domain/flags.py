@@ -8,6 +8,9 @@ from typing import Final, Literal, Protocol
 
 Ceiling = Literal["off", "shadow", "auto", "on"]
 
+#: Why an answer is ``off`` though the source did not say so.
+NO_ANSWER: Final = ("error", "type", "timeout", "not_ready", "not_found", "busy", "value")
+
 #: From least to most.
 CEILINGS: Final[tuple[Ceiling, ...]] = ("off", "shadow", "auto", "on")
 _RANK: Final[Mapping[str, int]] = MappingProxyType({value: rank for rank, value in enumerate(CEILINGS)})

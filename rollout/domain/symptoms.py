@@ -173,6 +173,20 @@ def hooks(facts: Facts) -> Iterator[Fault]:
             )
 
 
+def flag_source(facts: Facts) -> Iterator[Fault]:
+    for one in facts.rollouts:
+        failed = one.recent.starting("flag:")
+        if failed:
+            yield fault_of(
+                one,
+                "flag_source",
+                "The flag source gives no answer that counts, so these calls were served by control alone.",
+                f"in the last hour: {_list(failed)}",
+                f'Look at the provider bound to the domain "rollout": the flag "{one.policy.flag}" must be a string, '
+                "off, shadow, auto or on (or a boolean), and answered within 50 ms.",
+            )
+
+
 def unpriced(facts: Facts) -> Iterator[Fault]:
     for one in facts.rollouts:
         if any(gate.kind == "cost" for gate in one.policy.gates) and one.pairs["unpriced"]:
@@ -196,6 +210,7 @@ SYMPTOMS: Final[Mapping[str, Check]] = {
     "refused": refused,
     "nothing_compared": nothing_compared,
     "hooks": hooks,
+    "flag_source": flag_source,
     "unpriced": unpriced,
 }
 

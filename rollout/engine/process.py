@@ -24,6 +24,7 @@ from rollout.definition import Rollout
 from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.durations import percent
 from rollout.domain.evidence import Block, Figures, Subject
+from rollout.domain.flags import NO_ANSWER
 from rollout.domain.redaction import Redactor
 from rollout.domain.state import Snapshot
 from rollout.engine.declared import policy_of
@@ -35,9 +36,6 @@ from rollout.errors import DatabaseError, SchemaError
 from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, TrialRecord
 
 log = logging.getLogger("rollout")
-
-#: Why an answer is ``off`` though the source did not say so.
-NO_ANSWER = ("error", "type", "timeout", "not_ready", "not_found", "busy", "value")
 
 
 class Leading(Protocol):

@@ -16,6 +16,7 @@ from rollout.domain.call import NOTHING, Call, Reply
 from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.comparison import Comparator
 from rollout.domain.evidence import Figures
+from rollout.domain.flags import NO_ANSWER
 from rollout.domain.histogram import Histogram
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.paths import Path
@@ -282,6 +283,9 @@ class Runtime:
                 self.hook_failed("context", error)
         flags = [view.policy.flag, *{flag for flag in view.flags if flag is not None}]
         answer, *answers = await asyncio.gather(*(self.flags.ask(flag, key, context) for flag in flags))
+        for found in (answer, *(own for own in answers if own.found)):
+            if found.value == "off" and found.reason in NO_ANSWER:
+                view.second(int(self.time() + self.tally.offset)).funnel.add(f"flag:{found.reason}")
         return self._settle(view, key, answer, dict(zip(flags[1:], answers, strict=True)), keep=False)
 
     def _enter(self, trial: Trial, assignment: Assignment) -> None:

@@ -41,6 +41,7 @@ class RolloutStatus:
     step_s: int
     calls_per_s: float
     overrides: Sequence[FlagOverride]
+    flag_failures: Mapping[str, int]  # over the same minutes: flags that were off for want of an answer, by reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +206,10 @@ async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutSta
     step_s, points = 5, 36
     series = await backend.ledger.series(name, "", snapshot.now - step_s * points, snapshot.now, step_s)
     by_step = {at: sum(figures["calls"] for figures in arms.values()) for at, arms in series}
+    whole = Figures()
+    for _, arms in series:
+        for figures in arms.values():
+            whole.merge(figures)
     # The newest seconds are not sealed yet: calls are written once they have settled.
     newest = int(snapshot.now - policy.settle_s) // step_s * step_s
     calls = [by_step.get(at, 0) for at in range(newest - step_s * (points - 1), newest, step_s)]
@@ -220,6 +225,7 @@ async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutSta
         step_s=step_s,
         calls_per_s=sum(minute) / (len(minute) * step_s),
         overrides=tuple(flag for flag in snapshot.flags if flag.flag in _flags(policy)),
+        flag_failures=whole.starting("flag:"),
     )
 
 

@@ -193,6 +193,12 @@ async def test_hooks_that_raise(patient: Patient) -> None:
     assert (fault.name, fault.evidence) == ("hooks", "in the last hour: key 12")
 
 
+async def test_a_flag_source_that_gives_no_answer(patient: Patient) -> None:
+    await patient.begin({**WELL, "flag__timeout": 12})
+    (fault,) = (await patient.ask()).faults
+    assert (fault.name, fault.evidence) == ("flag_source", "in the last hour: timeout 12")
+
+
 async def test_a_gate_on_cost_without_prices(patient: Patient) -> None:
     await patient.begin(
         pairs={"pairs": 100, "matched": 100, "unpriced": 5}, gates=(gates.errors(), gates.cost(usd_per_call="0.01"))
