@@ -43,8 +43,12 @@ class Histogram(dict[int, int]):
         self[bucket] = self.get(bucket, 0) + count
 
     def merge(self, other: Mapping[int, int]) -> None:
+        if not self:
+            self.update(other)
+            return
+        known = self.get
         for bucket, count in other.items():
-            self[bucket] = self.get(bucket, 0) + count
+            self[bucket] = known(bucket, 0) + count
 
     @property
     def total(self) -> int:
@@ -80,4 +84,4 @@ class Histogram(dict[int, int]):
 
     @classmethod
     def from_json(cls, pairs: Iterable[Iterable[int]]) -> Histogram:
-        return cls((bucket, count) for bucket, count in pairs)
+        return cls(pairs)  # type: ignore[arg-type]  # pairs are pairs: no loop of ours, a report reads a million of them

@@ -70,7 +70,7 @@ def survives(url: str, calls: Path, kills: int, longest_s: float = 4.0, seed: in
     )
     found = asyncio.run(looked_at(url, create=True))
     for working, after_s in moments(kills, longest_s, seed):
-        with child("tests.support.shop", shop, wait=working) as process:
+        with child("tests.support.shop", shop, lines=int(working)) as process:
             if working and found.state is not None:
                 assert process.said["states"]["orders"] == state_of(found.state)
             time.sleep(after_s)  # not for a result: this is the moment

@@ -27,9 +27,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def child(module: str, config: Any, *, within_s: float = 60.0, wait: bool = True, **popen: Any) -> Iterator[Child]:
-    """``python -m module '{…}'``, ready (unless ``wait`` is False); at the end it is asked to stop, and killed if it
-    does not."""
+def child(module: str, config: Any, *, within_s: float = 60.0, lines: int = 1, **popen: Any) -> Iterator[Child]:
+    """``python -m module '{…}'``, ready when it has printed ``lines`` lines (0: not waited for); at the end it is asked
+    to stop, and killed if it does not."""
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-m", module, json.dumps(asdict(config))]
         # A group of its own, so that a Ctrl-C ends the tests first, and they end their children.
@@ -38,8 +38,7 @@ def child(module: str, config: Any, *, within_s: float = 60.0, wait: bool = True
         )
         started = Child(process, errors)
         try:
-            if wait:
-                started.await_line(within_s)
+            started.await_lines(lines, within_s)
             yield started
         finally:
             started.stop()
@@ -50,6 +49,7 @@ class Child:
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self.said: dict[str, Any] = {}
+        self.each: list[dict[str, Any]] = []
         self._process = process
         self._errors = errors
 
@@ -91,19 +91,20 @@ class Child:
         self._process.stdout.close()
         return self._process.wait()
 
-    def await_line(self, within_s: float) -> None:
-        """Wait for the line of JSON."""
-        end, line = time.monotonic() + within_s, b""
+    def await_lines(self, count: int, within_s: float) -> None:
+        """Wait for that many lines of JSON; the first one is ``said``, all of them are ``each``."""
+        end, text = time.monotonic() + within_s, b""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         with selectors.DefaultSelector() as ready:
             ready.register(descriptor, selectors.EVENT_READ)
-            while not line.endswith(b"\n") and (left := end - time.monotonic()) > 0:
+            while text.count(b"\n") < count and (left := end - time.monotonic()) > 0:
                 if ready.select(left):
                     more = os.read(descriptor, 65_536)
                     if not more:
                         break
-                    line += more
-        if not line.endswith(b"\n"):
+                    text += more
+        if text.count(b"\n") < count:
             raise AssertionError(f"the child did not come up, and wrote:\n{self.log[-4000:]}")
-        self.said = json.loads(line)
+        self.each = [json.loads(line) for line in text.splitlines()]
+        self.said = self.each[0] if self.each else {}
