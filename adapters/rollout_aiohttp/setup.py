@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,9 +11,10 @@ from rollout.definition import Rollout
 from rollout.engine.process import Engine
 from rollout.engine.runtime import Runtime
 from rollout.errors import DeclarationError, Problem
+from rollout.mistakes.checks import is_number
 from rollout_aiohttp.host import AiohttpHost
 from rollout_aiohttp.middleware import make_middleware
-from rollout_aiohttp.routes import cleanup_last, find_routes, innermost, install, route_problems
+from rollout_aiohttp.routes import all_routes, cleanup_last, find_routes, innermost, install, route_problems
 
 ENGINE: Final = web.AppKey("rollout_engine", Engine)
 
@@ -48,6 +49,7 @@ def setup(
 
     problems = [problem for rollout in rollouts for problem in rollout.problems()]
     problems += _twice(rollouts)
+    problems += _of_options(app, tick_s, drain_s, metrics_path)
     problems += route_problems(app, rollouts)
     if problems:
         raise DeclarationError(problems)
@@ -88,6 +90,17 @@ def _twice(rollouts: Sequence[Rollout]) -> list[Problem]:
         Problem(f'rollout "{name}"', "is declared twice", "give each rollout a name of its own")
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
+
+
+def _of_options(app: web.Application, tick_s: Any, drain_s: Any, metrics_path: Any) -> Iterator[Problem]:
+    for name, value, least in (("tick_s", tick_s, 0.01), ("drain_s", drain_s, 0.0)):
+        if not is_number(value) or not least <= value <= 3600.0:
+            yield Problem("setup", f"{name} is {value!r}", f"it must be {least:g} to 3600 seconds")
+    if metrics_path is not None:
+        if not isinstance(metrics_path, str) or not metrics_path.startswith("/"):
+            yield Problem("setup", f"metrics_path is {metrics_path!r}", 'write for example metrics_path="/metrics"')
+        elif any(route.path == metrics_path and route.method in ("GET", "*") for route in all_routes(app)):
+            yield Problem("setup", f"metrics_path {metrics_path} is a route already", "choose another path")
 
 
 def _verify_order(app: web.Application, owners: Sequence[web.Application], middleware: Any, context: Any) -> None:
