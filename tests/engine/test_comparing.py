@@ -238,7 +238,7 @@ def _told(counts: Mapping[Any, int]) -> dict[Any, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(both=sides(), waits=st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.3]), min_size=4, max_size=4))
 @pytest.mark.parametrize("codec", CODECS)
 async def test_the_short_way_comes_to_what_the_long_way_does(
