@@ -35,7 +35,7 @@ from tests.support.crowd import put_at, until
 from tests.support.postgres import running_postgres
 
 CALLS = int(os.environ.get("ROLLOUT_BENCH_CALLS", "1000000"))
-WARM_UP = 10_000
+WARM_UP = 60_000  # more users than a view remembers: that memory is not the outage's
 MOST_MIB = 64.0
 PAUSE_EVERY = 50
 
