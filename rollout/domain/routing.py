@@ -42,6 +42,7 @@ class Assignment:
     arms: tuple[str, ...]
     live: tuple[str, ...]
     shadow: tuple[str, ...]
+    testers: frozenset[str] = frozenset()  # branches that are live because of an ``on`` flag: in no arm
     runs: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,8 +102,10 @@ def assign(
         shadow = [name for name in shadow if name not in orphans]
         running -= orphans
     order = [name for plan in plans for name in plan.branches]
+    uncounted = {name for plan, arm in zip(plans, arms, strict=True) if not arm for name in plan.branches}
     return Assignment(
         arms=tuple(arms),
         live=tuple(name for name in order if name in live),
         shadow=tuple(name for name in order if name in set(shadow)),
+        testers=frozenset(live & uncounted),
     )

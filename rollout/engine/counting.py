@@ -73,7 +73,7 @@ class Tally:
         found: dict[tuple[str, str], Figures] = {}
         _add(found, self.runs)
         for second in self._open:
-            _add(found, second.runs())
+            _add(found, second.all_runs())
         return found
 
 

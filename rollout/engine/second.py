@@ -71,6 +71,7 @@ class Second:
         "sealed",
         "shadow_runs",
         "subjects",
+        "tester_runs",
         "version",
     )
 
@@ -86,6 +87,7 @@ class Second:
         self.clean = CleanPairs(len(plans))
         self.live_runs: dict[str, RunCell] = {}
         self.shadow_runs: dict[str, RunCell] = {}
+        self.tester_runs: dict[str, RunCell] = {}
         self.subjects: list[Subject] = []
         self.sealed = False
 
@@ -111,8 +113,21 @@ class Second:
         if not self.sealed:
             cell.count(run)
 
+    def count_tester_run(self, run: BranchRun) -> None:
+        """As ``count_run``, for a named tester: counted for this process, but no evidence."""
+        cell = self.tester_runs.setdefault(run.branch, RunCell())
+        if not self.sealed:
+            cell.count(run)
+
+    def all_runs(self) -> Runs:
+        """The figures of the runs, those of named testers too."""
+        found = dict(self.runs())
+        for branch, cell in self.tester_runs.items():
+            found.setdefault((branch, "live"), Figures()).merge(cell.figures())
+        return found
+
     def runs(self) -> Runs:
-        """The figures of the runs, by branch and mode."""
+        """The figures of the runs, by branch and mode, as evidence: without named testers."""
         both = (("live", self.live_runs), ("shadow", self.shadow_runs))
         return {(name, mode): cell.figures() for mode, cells in both for name, cell in cells.items()}
 
@@ -148,7 +163,7 @@ class Second:
         ]
         if whole:
             blocks.append(Block(self._key("", "*", 0, process), whole))
-        return blocks, whole, runs
+        return blocks, whole, self.all_runs()
 
     def _key(self, unit: str, arm: Arm, entry: int, process: str) -> BlockKey:
         return BlockKey(self.rollout, unit, arm, self.version, entry, self.number, 1, process)

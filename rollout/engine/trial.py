@@ -407,10 +407,17 @@ class Trial:
             self.call,
             shadow,
             self.context,
-            second.count_run,
+            second.count_run if shadow or not assignment.testers else self._count_of_tester,
             self.fan.runs if self.fan is not None else None,
         )
         return self.fan
+
+    def _count_of_tester(self, run: BranchRun) -> None:
+        """The runs that an ``on`` flag made live are no evidence; those that the bucket did are."""
+        assert self.assignment is not None
+        assert self.second is not None
+        tester = run.branch in self.assignment.testers
+        (self.second.count_tester_run if tester else self.second.count_run)(run)
 
     def begin(self) -> None:
         """Run what is not live. Called by the lane; never raises."""
