@@ -46,10 +46,10 @@ class UnknownName(RolloutError):
             remedy = f'Did you mean "{near[0]}"?'
         elif known:
             remedy = f"Known: {', '.join(sorted(known)[:10])}."
+        elif kind == "rollout":
+            remedy = "None is registered in this database yet: start the application once, or check the database URL."
         else:
-            remedy = (
-                f"No {kind} is registered in this database yet: start the application once, or check the database URL."
-            )
+            remedy = "There is none so far."
         super().__init__(f'There is no {kind} "{name}". {remedy}')
 
 

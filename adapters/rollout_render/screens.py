@@ -9,7 +9,6 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rollout.domain.checkup import Diagnosis
-from rollout.domain.lifecycle import place
 from rollout.domain.state import Decision, FlagOverride, Lease
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
@@ -240,5 +239,5 @@ def moved(seen: Steered) -> RenderableType:
     """What a change did."""
     if not seen.changed:
         return cell(f"Nothing changed: {seen.note or 'it stood like that before'}.")
-    lines = [(move.before.branch, place(move.before), place(move.after)) for move in seen.moves]
+    lines = [(told["branch"], told["from"], told["to"]) for move in seen.moves if (told := move.to_dict())]
     return Group(*(cell(f"{seen.rollout}/{branch}: {before} → {after}") for branch, before, after in lines))
