@@ -37,9 +37,20 @@ def make_middleware(runtimes: Mapping[Any, Runtime]) -> Any:
         try:
             response = await handler(request)
         except BaseException as error:
-            runtime.count_error(admitted, started, error)  # type: ignore[arg-type]  # a cell: trials are served above
+            _count(runtime.count_error, runtime, admitted, started, error)
             raise
-        runtime.count(admitted, started, response)  # type: ignore[arg-type]
+        try:
+            runtime.count(admitted, started, response)  # type: ignore[arg-type]  # a cell: trials are served above
+        except Exception as error:
+            runtime.fault("count", error)
         return response
 
     return rollout_middleware
+
+
+def _count(count: Callable[..., None], runtime: Runtime, *what: Any) -> None:
+    """Count; whatever goes wrong in that is ours, and not the user's."""
+    try:
+        count(*what)
+    except Exception as error:
+        runtime.fault("count", error)
