@@ -31,6 +31,8 @@ def make_middleware(runtimes: Mapping[Any, Runtime]) -> Any:
         except Exception as error:
             runtime.fault("admit", error)
             return await handler(request)
+        if runtime.measuring:
+            runtime.measured(started)
         if admitted.__class__ is Trial:
             response: web.StreamResponse = await admitted.serve(handler)
             return response

@@ -75,6 +75,8 @@ class Runtime:
         self.replaces = definition.join == "replace"
         self.captures = definition.capture is not None
         self.active = False
+        self.measuring = False  # the next admission is to be measured: one a second is enough for a histogram
+        self._overhead = Histogram()
         self.view: View | None = None
         self._declared = policy_of(definition)
         self.tally = Tally(self.name, process, definition.settle_s, self.time)
@@ -182,7 +184,10 @@ class Runtime:
             if assignment is None:
                 return Trial(self, view, native, call, key, now)
         number = int(now + self.tally.offset)
-        second = view.open if view.open.number == number else view.second(number)
+        second = view.open
+        if second.number != number:
+            second = view.second(number)
+            self.measuring = True
         own = second.cells.get(assignment) or second.cell(assignment)
         own.started += 1
         cell: Cell | Scored = own
@@ -361,6 +366,11 @@ class Runtime:
             return False
 
     # ---- counting
+
+    def measured(self, started: float) -> None:
+        """A call was admitted that came at ``started``: what the middleware cost it before its handler."""
+        self.measuring = False
+        self._overhead.add(self.time() - started)
 
     def count(self, cell: Cell | Scored, started: float, response: Any) -> None:
         """Control alone has answered."""
@@ -560,7 +570,9 @@ class Runtime:
 
     def figures(self) -> Figures:
         """The totals since the start, for a scrape."""
-        return self.tally.so_far()
+        figures = self.tally.so_far()
+        figures.histogram("overhead").merge(self._overhead)
+        return figures
 
     def stations(self) -> Sequence[Any]:
         return [*self.live_stations.values(), *self.shadow_stations.values()]

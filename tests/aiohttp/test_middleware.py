@@ -78,6 +78,14 @@ async def test_a_shadow_is_recorded_with_both_sides(tmp_path: Path) -> None:
         assert wrapped.funnel()["served:control"] == 1
 
 
+async def test_what_the_middleware_costs_is_measured_once_a_second(tmp_path: Path) -> None:
+    async with served(tmp_path, profile()) as wrapped:
+        for _ in range(40):
+            await text_of(wrapped)
+        overhead = wrapped.engine.metrics().rollouts["profile"].histograms["overhead"]
+        assert 1 <= overhead.total < 40
+
+
 async def test_other_routes_and_other_methods_pass_untouched(tmp_path: Path) -> None:
     async def other(request: web.Request) -> web.Response:
         return web.Response(text="other")
