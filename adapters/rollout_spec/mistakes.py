@@ -29,7 +29,7 @@ def problems(errors: Sequence[ErrorDetails], data: Mapping[str, Any], lines: Map
         place = _place(error["loc"], data) + (("kind",) if error["type"] == "union_tag_invalid" else ())
         found += [(place, what) for what in _what(error, place, data)]
     found.sort(key=lambda item: (line_of(lines, item[0]) or 0, str(item[0])))
-    return [Problem(where(place, lines), what, remedy) for place, (what, remedy) in found]
+    return [Problem(where(place, lines), printable(what), printable(remedy)) for place, (what, remedy) in found]
 
 
 def where(place: Place, lines: Mapping[Place, int]) -> str:
@@ -37,6 +37,11 @@ def where(place: Place, lines: Mapping[Place, int]) -> str:
     line = line_of(lines, place)
     name = "".join(f"[{step}]" if isinstance(step, int) else f".{shown_key(step)}" for step in place).removeprefix(".")
     return ", ".join([*([f"line {line}"] if line else []), *([name] if name else [])]) or "the file"
+
+
+def printable(text: str) -> str:
+    """The sentence without control characters: it may quote what stands in the file."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def shown_key(key: str) -> str:

@@ -442,6 +442,11 @@ def test_any_rollout_is_a_spec_or_a_mistake_with_a_line(rollouts: dict[str, Any]
     assert all(problem.where.startswith("line ") for problem in read(Writer(style).write({"rollouts": rollouts})))
 
 
+def test_a_window_with_a_control_character_is_quoted_without_it() -> None:
+    (problem,) = read('[rollouts.profile.ramp]\nfreeze = ["Fri \\u0080 16:00"]\n')
+    assert "?" in problem.what
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_any_damaged_spec_is_a_spec_or_a_mistake(data: st.DataObject) -> None:
