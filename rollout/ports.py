@@ -37,6 +37,10 @@ class FlagSource(Protocol):
         """The answer if it is a look-up in memory; None if the source must be asked."""
         ...
 
+    def answers_alike(self) -> bool:
+        """Whether what ``peek`` answered for a key holds until the next snapshot: no other source was bound since."""
+        ...
+
     async def ask(self, flag: str, key: str | None, context: Mapping[str, Any]) -> FlagAnswer:
         """The answer, within 50 ms; an error, a wrong type or a late answer is ``off``. Never raises."""
         ...

@@ -78,6 +78,11 @@ class OpenFeatureFlags:
         cell.count += 1
         return cell.answer
 
+    def answers_alike(self) -> bool:
+        """Whether the toolkit's own memory answers, which changes with a snapshot only: a look-up of 0.1 µs."""
+        bound = self._bindings.get(DOMAIN)
+        return bound is None or bound.__class__ is RolloutProvider
+
     async def ask(self, flag: str, key: str | None, context: Mapping[str, Any]) -> FlagAnswer:
         """The answer of whoever is bound, within ``timeout_s``. Never raises but for the cancellation of the caller."""
         answer = self.peek(flag, key)

@@ -9,9 +9,10 @@ from typing import Final
 
 RATIO: Final = 1.02
 SMALLEST: Final = 1e-6
+LARGEST: Final = 2e4
 LAST: Final = 1_200  # about 20 000 seconds
-_SCALE: Final = 1.0 / log(RATIO)
-_SHIFT: Final = -log(SMALLEST) * _SCALE
+SCALE: Final = 1.0 / log(RATIO)
+SHIFT: Final = -log(SMALLEST) * SCALE
 
 
 def bucket_of(value: float) -> int:
@@ -20,7 +21,7 @@ def bucket_of(value: float) -> int:
     """
     if value <= SMALLEST:
         return 0
-    return int(log(value) * _SCALE + _SHIFT) if value < 2e4 else LAST
+    return int(log(value) * SCALE + SHIFT) if value < LARGEST else LAST
 
 
 def lower_edge(bucket: int) -> float:

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from math import log as ln
 from typing import Any, Final
 
 from rollout.definition import SAFE_METHODS, Rollout
@@ -17,7 +18,7 @@ from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.comparison import Comparator
 from rollout.domain.evidence import Figures
 from rollout.domain.flags import NO_ANSWER
-from rollout.domain.histogram import Histogram
+from rollout.domain.histogram import LARGEST, SCALE, SHIFT, SMALLEST, Histogram, bucket_of
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.paths import Path
 from rollout.domain.redaction import Redactor
@@ -123,6 +124,7 @@ class Runtime:
         self._key = definition.key
         self._source = host.source
         self._peek = flags.peek
+        self._answers_alike = flags.answers_alike
         self._seen: dict[tuple[str, int], SeenKeys] = {}
 
     # ---- what was decided
@@ -175,13 +177,10 @@ class Runtime:
             else:
                 if not key or key.__class__ is not str:
                     key = self._checked(key)
-        answer = self._peek(view.flag, key)
-        if answer is None:  # a provider of the user's: it must be waited for
-            return Trial(self, view, native, call, key, now)
         assignment = view.by_key.get(key)  # type: ignore[arg-type]  # None is never among them
-        if assignment is None:
-            assignment = self._assign(view, key, answer)
-            if assignment is None:
+        if assignment is None or not self._answers_alike():
+            assignment = self._assign(view, key)
+            if assignment is None:  # a provider of the user's: it must be waited for
                 return Trial(self, view, native, call, key, now)
         number = int(now + self.tally.offset)
         second = view.open
@@ -191,7 +190,7 @@ class Runtime:
         own = second.cells.get(assignment) or second.cell(assignment)
         own.started += 1
         cell: Cell | Scored = own
-        if view.scored and key is not None:
+        if view.scored and key is not None and key not in view.seen:
             cell = self._score(view, second, own, assignment, key, now)
         if assignment.runs and (assignment.live or view.sample >= 1.0 or self.dice() < view.sample):
             return self._drawn(Trial(self, view, native, call, key, now, second, assignment, cell))
@@ -236,7 +235,10 @@ class Runtime:
             return False
         return self._drawn(trial) is trial
 
-    def _assign(self, view: View, key: str | None, answer: FlagAnswer) -> Assignment | None:
+    def _assign(self, view: View, key: str | None) -> Assignment | None:
+        answer = self._peek(view.flag, key)
+        if answer is None:
+            return None
         own: dict[str, FlagAnswer] = {}
         for flag in view.flags:
             if flag is not None and flag not in own:
@@ -272,7 +274,7 @@ class Runtime:
         answer = self._peek(view.flag, key)
         assignment = None
         if answer is not None:
-            assignment = view.by_key.get(key) or self._assign(view, key, answer)  # type: ignore[arg-type]  # as in `admit`
+            assignment = view.by_key.get(key) or self._assign(view, key)  # type: ignore[arg-type]  # as in `admit`
         if assignment is None:
             assignment = await self._ask(view, trial.call, key)
         self._enter(trial, assignment)
@@ -373,12 +375,16 @@ class Runtime:
         self._overhead.add(self.time() - started)
 
     def count(self, cell: Cell | Scored, started: float, response: Any) -> None:
-        """Control alone has answered."""
+        """Control alone has answered. The common case is written out: three calls less on a path of a microsecond."""
         took = self.time() - started
-        status = getattr(response, "status", 200)
-        if cell.sealed:
+        if type(cell) is Cell and response.status < 500 and not cell.sealed:
+            cell.finished += 1
+            bucket = int(ln(took) * SCALE + SHIFT) if SMALLEST < took < LARGEST else bucket_of(took)
+            latency = cell.latency
+            latency[bucket] = latency.get(bucket, 0) + 1
+        elif cell.sealed:
             self.tally.late += 1
-        elif status >= 500:
+        elif response.status >= 500:
             cell.fault(Fault(None, "", took))
         else:
             cell.finish(took)

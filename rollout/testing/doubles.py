@@ -110,6 +110,10 @@ class FakeFlags:
     def peek(self, flag: str, key: str | None) -> FlagAnswer | None:
         return self._answer(flag, key) if self.instant else None
 
+    def answers_alike(self) -> bool:
+        """Never: a test may change an answer at any time."""
+        return False
+
     async def ask(self, flag: str, key: str | None, context: Mapping[str, Any]) -> FlagAnswer:
         self.asked.append((flag, key))
         return self._answer(flag, key)
