@@ -58,8 +58,11 @@ def test_two_controllers_make_one_transition_of_each(tmp_path: Path) -> None:
     assert {one.actor for one in found.decisions if one.moves} <= {"one", "two"}
 
 
-def test_a_controller_that_is_paused_loses_its_lease_and_moves_nothing_when_it_wakes(tmp_path: Path) -> None:
-    paused_for(LEASE_S + 1, f"sqlite:///{tmp_path / 'rollout.db'}", tmp_path / "calls")
+def test_a_controller_that_is_paused_loses_its_lease_and_moves_nothing_when_it_wakes(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    # On PostgreSQL: a process that is frozen while it writes keeps an SQLite file locked for as long as it sleeps.
+    paused_for(LEASE_S + 1, postgres_url, tmp_path / "calls")
 
 
 @pytest.mark.soak
