@@ -60,7 +60,7 @@ def page(fn: PageFn, *, limit: int = MAX_REPLY) -> Callable[[Call, Reply | None,
         reply = await run_sealed(handler, sealed_request(call, limit=limit))
         return values[0] if values else reply
 
-    aggregate.needs_request = True  # type: ignore[attr-defined]
+    aggregate.needs_request = True  # type: ignore[attr-defined]  # as a branch of a handler
     return aggregate
 
 

@@ -139,7 +139,7 @@ class NoSendfile:
         self._real = loop
 
     async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError
+        raise NotImplementedError  # the answer by which a loop says that it cannot: aiohttp then reads the file itself
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)

@@ -46,4 +46,4 @@ def _turn_to_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # callers run this in a thread, never on the event loop
