@@ -20,16 +20,20 @@ from rollout_aiohttp.snapshot import RequestSnapshot, resources_of, route_of
 
 
 class RequestSource:
-    """A ``rollout.domain.call.CallSource`` over a request."""
+    """A ``rollout.domain.call.CallSource`` over a request.
 
-    __slots__ = ("_cookies", "_headers", "_path_params", "_request", "_snapshot")
+    ``headers``: a read-only, case-insensitive multidict. Once kept, without our marks: hooks that decide about a call
+    may see a mark that a caller wrote, branches never do.
+    """
+
+    # Without slots, so that what most calls never set can be a default of the class: one is made for every call.
+    _snapshot: RequestSnapshot | None = None
+    _path_params: Mapping[str, str] | None = None
+    _cookies: Mapping[str, str] | None = None
 
     def __init__(self, request: web.Request) -> None:
         self._request: web.Request | None = request
-        self._snapshot: RequestSnapshot | None = None
-        self._headers: CIMultiDictProxy[str] | None = None
-        self._path_params: Mapping[str, str] | None = None
-        self._cookies: Mapping[str, str] | None = None
+        self.headers: CIMultiDictProxy[str] = request.headers
 
     def keep(self) -> RequestSnapshot:
         """Take the snapshot and let go of the request; to be called before control runs.
@@ -38,14 +42,16 @@ class RequestSource:
         """
         if self._snapshot is None:
             assert self._request is not None
-            self._snapshot = RequestSnapshot(self._request, self._headers)
+            self.headers = unmarked(self.headers)
+            self._snapshot = RequestSnapshot(self._request, self.headers)
             self._request = None
         return self._snapshot
 
     def hold(self) -> None:
         """Copy only what control could change of what a ``Call`` shows: ``path_params``. To be called before control
-        runs, where no
-        sealed request will be made; it costs a fifth of ``keep()``."""
+        runs, where no sealed request will be made; it costs a fifth of ``keep()``.
+        """
+        self.headers = unmarked(self.headers)
         if self._path_params is None and self._request is not None:
             self._path_params = MappingProxyType(dict(self._request.match_info))
 
@@ -83,15 +89,6 @@ class RequestSource:
     def query(self) -> Mapping[str, str]:
         """A read-only multidict: ``query.getall("tag")`` gives every value."""
         return self._url.query
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """A read-only, case-insensitive multidict, without our marks."""
-        headers = self._headers
-        if headers is None:
-            request = self._request
-            headers = self._headers = self.snapshot.headers if request is None else unmarked(request.headers)
-        return headers
 
     @property
     def cookies(self) -> Mapping[str, str]:

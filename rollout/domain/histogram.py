@@ -3,6 +3,7 @@ known to 2 %. Values are seconds; below a microsecond is bucket 0."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import log
 from typing import Final
@@ -13,6 +14,7 @@ LARGEST: Final = 2e4
 LAST: Final = 1_200  # about 20 000 seconds
 SCALE: Final = 1.0 / log(RATIO)
 SHIFT: Final = -log(SMALLEST) * SCALE
+MANY: Final = 256  # durations that are put into buckets at once
 
 
 def bucket_of(value: float) -> int:
@@ -86,3 +88,41 @@ class Histogram(dict[int, int]):
     @classmethod
     def from_json(cls, pairs: Iterable[Iterable[int]]) -> Histogram:
         return cls(pairs)  # type: ignore[arg-type]  # pairs are pairs: no loop of ours, a report reads a million of them
+
+
+class Durations(list[float]):
+    """Durations in seconds as they come. They are put into buckets by the hundred, in a loop of its own, which costs a
+    third of doing it one by one on the request path.
+
+    ``add`` is what to call; where a call is felt: ``append``, and ``fold()`` when ``len`` has reached ``MANY``.
+    """
+
+    __slots__ = ("_buckets", "_folded")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buckets: Counter[int] = Counter()
+        self._folded = 0
+
+    def add(self, seconds: float) -> None:
+        self.append(seconds)
+        if len(self) >= MANY:
+            self.fold()
+
+    def fold(self) -> None:
+        """Put what came into its buckets."""
+        scale, shift = SCALE, SHIFT
+        self._buckets.update([int(log(s) * scale + shift) if SMALLEST < s < LARGEST else bucket_of(s) for s in self])
+        self._folded += len(self)
+        self.clear()
+
+    @property
+    def count(self) -> int:
+        """How many came."""
+        return self._folded + len(self)
+
+    def histogram(self) -> Histogram:
+        """All that came, by bucket: a copy."""
+        if self:
+            self.fold()
+        return Histogram(self._buckets)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rollout.domain.evidence import Arm, Subject
-from rollout.domain.histogram import bucket_of
+from rollout.domain.histogram import Durations, bucket_of
 
 if TYPE_CHECKING:
     from rollout.engine.second import Second
@@ -17,26 +17,32 @@ if TYPE_CHECKING:
 class Cell:
     """The calls of one second that were assigned alike."""
 
-    __slots__ = ("faults", "finished", "latency", "sealed", "served", "started")
+    __slots__ = ("faults", "plain", "sealed", "served", "started", "took")
 
     def __init__(self) -> None:
         self.started = 0
-        self.finished = 0
         self.served = 0  # by the candidate
         self.sealed = False
-        self.latency: dict[int, int] = {}
+        self.plain = True  # a call that is answered as it should be is one duration more, and nothing else
+        self.took = Durations()  # of the calls that were answered as they should be
         self.faults: list[Fault] | None = None
+
+    @property
+    def finished(self) -> int:
+        """Calls of which it is known how they ended."""
+        return self.took.count + len(self.faults or ())
 
     def finish(self, latency_s: float) -> None:
         """A call was answered as it should be, ``latency_s`` seconds after its start."""
-        self.finished += 1
-        bucket = bucket_of(latency_s)
-        latency = self.latency
-        latency[bucket] = latency.get(bucket, 0) + 1
+        self.took.add(latency_s)
+
+    def seal(self) -> None:
+        """Nothing is counted here any more."""
+        self.sealed = True
+        self.plain = False
 
     def fault(self, fault: Fault) -> None:
         """A call of which something was bad."""
-        self.finished += 1
         if self.faults is None:
             self.faults = []
         self.faults.append(fault)
@@ -61,6 +67,8 @@ class Scored:
     """The first call of a key in a stage: counted like any other, and scored once. Stands where a ``Cell`` does."""
 
     __slots__ = ("_arms", "_cell", "_hash", "_second", "_started_at", "_units")
+
+    plain = False
 
     def __init__(
         self, cell: Cell, arms: Sequence[str], second: Second, units: Sequence[int], key_hash: str, started_at: float

@@ -40,7 +40,8 @@ class Tally:
     def second(self, number: int, plans: Sequence[UnitPlan], version: int) -> Second:
         """A new second for calls that start now under these plans."""
         opened = Second(self.rollout, number, plans, version)
-        opened.due = number + 1 + self.settle_s - self.offset
+        opened.ends = number + 1 - self.offset
+        opened.due = opened.ends + self.settle_s
         self._open.append(opened)
         return opened
 

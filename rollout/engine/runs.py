@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rollout.domain.evidence import Figures
-from rollout.domain.histogram import Histogram, bucket_of
+from rollout.domain.histogram import Durations
 from rollout.domain.outcomes import RunOutcome
 
 if TYPE_CHECKING:
@@ -23,22 +23,18 @@ class RunCell:
     rest go to
     ``other``."""
 
-    __slots__ = ("latency", "ok", "other", "sla_missed")
+    __slots__ = ("other", "sla_missed", "took")
 
     def __init__(self) -> None:
-        self.ok = 0
+        self.took = Durations()  # of the runs that returned a part
         self.sla_missed = 0
-        self.latency: dict[int, int] = {}
         self.other: Figures | None = None
 
     def count(self, run: BranchRun) -> None:
         """Add a settled run."""
         if run.outcome is OK:
             took = run.finished - run.started
-            bucket = bucket_of(took)
-            latency = self.latency
-            latency[bucket] = latency.get(bucket, 0) + 1
-            self.ok += 1
+            self.took.add(took)
             if took > run.station.sla_s:
                 self.sla_missed += 1
             if run.usage is None:
@@ -50,9 +46,9 @@ class RunCell:
     def figures(self) -> Figures:
         """The figures, as ``rollout.domain.evidence`` names them."""
         found = Figures()
-        if self.ok:
-            found.counts = {"runs": self.ok, "outcome:ok": self.ok, "costed": self.ok}
-            found.histograms = {"run": Histogram(self.latency)}
+        if ok := self.took.count:
+            found.counts = {"runs": ok, "outcome:ok": ok, "costed": ok}
+            found.histograms = {"run": self.took.histogram()}
         if self.sla_missed:
             found.add("sla_missed", self.sla_missed)
         if self.other is not None:

@@ -9,7 +9,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from math import log as ln
 from typing import Any, Final
 
 from rollout.definition import SAFE_METHODS, Rollout
@@ -18,7 +17,7 @@ from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.comparison import Comparator
 from rollout.domain.evidence import Figures
 from rollout.domain.flags import NO_ANSWER
-from rollout.domain.histogram import LARGEST, SCALE, SHIFT, SMALLEST, Histogram, bucket_of
+from rollout.domain.histogram import MANY, Histogram
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.paths import Path
 from rollout.domain.redaction import Redactor
@@ -125,6 +124,7 @@ class Runtime:
         self._source = host.source
         self._peek = flags.peek
         self._answers_alike = flags.answers_alike
+        self._alike = False  # what it said when the second began
         self._seen: dict[tuple[str, int], SeenKeys] = {}
 
     # ---- what was decided
@@ -177,24 +177,30 @@ class Runtime:
             else:
                 if not key or key.__class__ is not str:
                     key = self._checked(key)
+        second = view.open
+        if now >= second.ends:
+            second = self._next_second(view, now)
         assignment = view.by_key.get(key)  # type: ignore[arg-type]  # None is never among them
-        if assignment is None or not self._answers_alike():
+        if assignment is None or not self._alike:
             assignment = self._assign(view, key)
             if assignment is None:  # a provider of the user's: it must be waited for
                 return Trial(self, view, native, call, key, now)
-        number = int(now + self.tally.offset)
-        second = view.open
-        if second.number != number:
-            second = view.second(number)
-            self.measuring = True
         own = second.cells.get(assignment) or second.cell(assignment)
         own.started += 1
         cell: Cell | Scored = own
         if view.scored and key is not None and key not in view.seen:
             cell = self._score(view, second, own, assignment, key, now)
-        if assignment.runs and (assignment.live or view.sample >= 1.0 or self.dice() < view.sample):
-            return self._drawn(Trial(self, view, native, call, key, now, second, assignment, cell))
+        if assignment.runs:
+            sample = view.sample
+            if sample >= 1.0 or assignment.live or (sample and self.dice() < sample):
+                return self._drawn(Trial(self, view, native, call, key, now, second, assignment, cell))
         return cell
+
+    def _next_second(self, view: View, now: float) -> Second:
+        """Open the second of ``now``; and look once a second at what changes less often than calls come."""
+        self._alike = self._answers_alike()
+        self.measuring = True
+        return view.second(int(now + self.tally.offset))
 
     def _drawn(self, trial: Trial) -> Trial | Cell | Scored:
         """The trial, if its request can be shadowed (and copied, where it is live); else its cell, the reason
@@ -375,13 +381,13 @@ class Runtime:
         self._overhead.add(self.time() - started)
 
     def count(self, cell: Cell | Scored, started: float, response: Any) -> None:
-        """Control alone has answered. The common case is written out: three calls less on a path of a microsecond."""
+        """Control alone has answered. The common case is written out: two calls less on a path of a microsecond."""
         took = self.time() - started
-        if type(cell) is Cell and response.status < 500 and not cell.sealed:
-            cell.finished += 1
-            bucket = int(ln(took) * SCALE + SHIFT) if SMALLEST < took < LARGEST else bucket_of(took)
-            latency = cell.latency
-            latency[bucket] = latency.get(bucket, 0) + 1
+        if cell.plain and response.status < 500:
+            durations = cell.took
+            durations.append(took)
+            if len(durations) >= MANY:
+                durations.fold()
         elif cell.sealed:
             self.tally.late += 1
         elif response.status >= 500:

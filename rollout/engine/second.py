@@ -62,6 +62,7 @@ class Second:
         "cells",
         "clean",
         "due",
+        "ends",
         "funnel",
         "live_runs",
         "number",
@@ -78,6 +79,7 @@ class Second:
     def __init__(self, rollout: str, number: int, plans: Sequence[UnitPlan], version: int) -> None:
         self.rollout = rollout
         self.number = number
+        self.ends = float("-inf")  # on the loop's clock
         self.due = 0.0  # to be sealed, on the loop's clock: the database's may be set meanwhile
         self.plans = plans
         self.version = version
@@ -139,7 +141,7 @@ class Second:
         by_arm: dict[tuple[int, Arm], Figures] = {}
         whole = self.funnel
         for assignment, cell in self.cells.items():
-            cell.sealed = True
+            cell.seal()
             self.whole(cell, whole)
             for index, name in enumerate(assignment.arms):
                 if name:
@@ -182,7 +184,7 @@ class Second:
         for fault in fallbacks:
             whole.add(f"fallback:{fault.fallback}")
         histogram = whole.histogram("latency")
-        histogram.merge(cell.latency)
+        histogram.merge(cell.took.histogram())
         for fault in faults:
             if fault.latency_s is not None:
                 histogram.add(fault.latency_s)
@@ -203,7 +205,7 @@ def _arm(cell: Cell, unit: int, figures: Figures) -> None:
     """Add a cell to the arm of one unit."""
     figures.add("calls", cell.started)
     figures.add("bad", cell.started - cell.finished)
-    figures.histogram("latency").merge(cell.latency)
+    figures.histogram("latency").merge(cell.took.histogram())
     for fault in cell.faults or ():
         if fault.units is None or unit in fault.units or fault.latency_s is None:
             figures.add("bad")
@@ -216,6 +218,6 @@ def _arm(cell: Cell, unit: int, figures: Figures) -> None:
 def as_known(cell: Cell) -> Cell:
     """The cell as far as it is known now: calls under way are not bad yet."""
     copy = Cell()
-    copy.started = copy.finished = cell.finished
-    copy.served, copy.latency, copy.faults = cell.served, cell.latency, cell.faults
+    copy.started = cell.finished
+    copy.served, copy.took, copy.faults = cell.served, cell.took, cell.faults
     return copy

@@ -25,6 +25,12 @@ async def kept(request: web.Request) -> RequestSource:
     return source
 
 
+async def held(request: web.Request) -> RequestSource:
+    source = RequestSource(request)
+    source.hold()
+    return source
+
+
 async def looked_at(request: web.Request) -> RequestSource:
     return RequestSource(request)
 
@@ -127,7 +133,7 @@ async def test_inbound_marks_are_taken_off_and_make_no_call_a_shadow(
     exchange: Exchange, sent: dict[str, str], seen: dict[str, str]
 ) -> None:
     names = ("X-Rollout-Shadow", "X-Request-Deadline", "Baggage")
-    for probe in (kept, looked_at):
+    for probe in (kept, held):
         source, _ = await exchange(probe, headers={**sent, "X-Other": "1"})
         assert {name: source.headers[name] for name in names if name in source.headers} == seen
         assert source.headers["X-Other"] == "1"
