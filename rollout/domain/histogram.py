@@ -117,7 +117,7 @@ class Durations(list[float]):
         self.clear()
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """How many came."""
         return self._folded + len(self)
 

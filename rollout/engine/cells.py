@@ -30,7 +30,7 @@ class Cell:
     @property
     def finished(self) -> int:
         """Calls of which it is known how they ended."""
-        return self.took.count + len(self.faults or ())
+        return self.took.total + len(self.faults or ())
 
     def finish(self, latency_s: float) -> None:
         """A call was answered as it should be, ``latency_s`` seconds after its start."""

@@ -46,7 +46,7 @@ class RunCell:
     def figures(self) -> Figures:
         """The figures, as ``rollout.domain.evidence`` names them."""
         found = Figures()
-        if ok := self.took.count:
+        if ok := self.took.total:
             found.counts = {"runs": ok, "outcome:ok": ok, "costed": ok}
             found.histograms = {"run": self.took.histogram()}
         if self.sla_missed:
