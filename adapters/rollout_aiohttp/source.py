@@ -28,6 +28,7 @@ class RequestSource:
 
     # Without slots, so that what most calls never set can be a default of the class: one is made for every call.
     _snapshot: RequestSnapshot | None = None
+    _held_params: dict[str, str] | None = None
     _path_params: Mapping[str, str] | None = None
     _cookies: Mapping[str, str] | None = None
 
@@ -53,7 +54,7 @@ class RequestSource:
         """
         self.headers = unmarked(self.headers)
         if self._path_params is None and self._request is not None:
-            self._path_params = MappingProxyType(dict(self._request.match_info))
+            self._held_params = dict(self._request.match_info)
 
     @property
     def snapshot(self) -> RequestSnapshot:
@@ -80,8 +81,12 @@ class RequestSource:
         """A copy of ``match_info``, made at the first look or at ``keep()``, whichever is first."""
         params = self._path_params
         if params is None:
-            request = self._request
-            params = self.snapshot.path_params if request is None else MappingProxyType(dict(request.match_info))
+            if self._held_params is not None:
+                params = MappingProxyType(self._held_params)
+            elif self._request is None:
+                params = self.snapshot.path_params
+            else:
+                params = MappingProxyType(dict(self._request.match_info))
             self._path_params = params
         return params
 

@@ -38,4 +38,4 @@ def same(a: Any, b: Any) -> bool:
             return False
     except Exception:  # orjson refuses what is no JSON (TypeError); a foreign object's __eq__ may raise anything
         return False
-    return b"e+" not in ours or not _LARGE(ours)
+    return b"+" not in ours or not _LARGE(ours)

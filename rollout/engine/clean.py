@@ -8,6 +8,7 @@ long way of ``conclusion``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rollout.domain.comparison import Outcome
@@ -15,7 +16,9 @@ from rollout.domain.outcomes import RunOutcome
 from rollout.ports import RunRecord, TrialRecord
 
 if TYPE_CHECKING:
+    from rollout.engine.branchrun import BranchRun
     from rollout.engine.fanout import FanOut
+    from rollout.engine.second import CleanPairs
     from rollout.engine.trial import Trial
 
 _OK: Final = RunOutcome.ok
@@ -36,6 +39,8 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     ours: list[Any] = []
     theirs: list[Any] = []
     took: list[float] = []
+    slower: list[BranchRun] | None = None
+    limit = fan.begun + control_s
     try:
         value = runtime.codec.loads(control.body)
         for name, step, path in runtime.places:
@@ -44,36 +49,29 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
                 return False
             ours.append(path.get(value, _NOTHING) if step is None else value.get(step, _NOTHING))
             theirs.append(run.part)
-            took.append(run.finished - run.started)
+            finished = run.finished
+            took.append(finished - run.started)
+            if finished > limit:
+                if slower is None:
+                    slower = [run]
+                else:
+                    slower.append(run)
     except (ValueError, KeyError, AttributeError):  # no JSON, or no object: the long way says so
         return False
     if not runtime.codec.same(ours, theirs):
         return False
     if second is None or second.sealed:
         return False
+    view = trial.view
     clean = second.clean
-    bucket = clean.add(control_s)
+    clean.control.add(control_s)
     slowest = control_s
-    begun = fan.begun
-    slower: dict[int, float] | None = None  # by unit: of a group, the slowest branch
-    unit_of = trial.view.unit_of
-    for run in runs.values():
-        waited = run.finished - begun
-        if waited > control_s:
-            unit = unit_of[run.branch]
-            if slower is None:
-                slower = {}
-            slower[unit] = max(waited, slower.get(unit, 0.0))
-            slowest = max(slowest, waited)
     if slower is not None:
-        for unit, waited in slower.items():
-            clean.was_slower(unit, waited, bucket)
+        slowest = max(run.finished for run in slower) - fan.begun
+        _count_slower(clean, view.unit_of, slower, fan.begun, control_s)
     runtime.matched += 1
-    counts = second.funnel.counts
-    counts["finished"] = counts.get("finished", 0) + 1
-    counts["compared"] = counts.get("compared", 0) + 1
-    if runtime.stores_all or runtime.dice() < trial.view.policy.store_sample:
-        counts["queued"] = counts.get("queued", 0) + 1
+    if runtime.stores_all or runtime.dice() < view.policy.store_sample:
+        second.queued += 1
         call = trial.call
         key = trial.key
         runtime.recorder.record(
@@ -81,10 +79,10 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
                 runtime.name,
                 trial.started,
                 next(runtime.ids),
-                trial.view.policy.version,
+                view.policy.version,
                 call.route,
                 call.method,
-                "" if key is None else runtime.redactor.key(key),
+                "" if key is None else view.hashes.get(key) or view.hash_of(key, runtime.redactor),
                 control.status,
                 control_s,
                 slowest,
@@ -93,6 +91,21 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
             SIZE,
         )
     return True
+
+
+def _count_slower(
+    clean: CleanPairs, unit_of: Mapping[str, int], slower: Sequence[BranchRun], begun: float, control_s: float
+) -> None:
+    """Count what took longer than control; of a group, its slowest branch."""
+    if len(slower) == 1:
+        clean.was_slower(unit_of[slower[0].branch], slower[0].finished - begun, control_s)
+        return
+    waited: dict[int, float] = {}
+    for run in slower:
+        unit = unit_of[run.branch]
+        waited[unit] = max(run.finished - begun, waited.get(unit, 0.0))
+    for unit, seconds in waited.items():
+        clean.was_slower(unit, seconds, control_s)
 
 
 def expanded(row: tuple[Any, ...], trial_id: str, at: float, branches: tuple[str, ...]) -> TrialRecord:

@@ -18,7 +18,8 @@ from rollout.domain.call import Reply
 from rollout.domain.comparison import Comparison, Outcome
 from rollout.domain.evidence import Figures
 from rollout.domain.outcomes import RunOutcome
-from rollout.engine.fanout import BranchRun, FanOut
+from rollout.engine.branchrun import BranchRun
+from rollout.engine.fanout import FanOut
 from rollout.engine.joining import AGGREGATE_TIMEOUT, CONTROL_NOT_JSON, Unjoinable, join, whole_reply
 from rollout.engine.runs import FAILED, RAN
 from rollout.engine.writing import write

@@ -64,7 +64,7 @@ class Tally:
         figures = Figures()
         figures.merge(self.totals)
         for second in self._open:
-            figures.merge(second.funnel)
+            figures.merge(second.steps())
             for cell in second.cells.values():
                 Second.whole(as_known(cell), figures)
         return figures

@@ -1,186 +1,27 @@
-"""One fan-out: every chosen branch at most once, each in a task of its own, each cut from outside.
+"""One fan-out: every chosen branch at most once, each in a task of its own or in turn, each cut from outside.
 
-``FanOut.start`` starts what comes after nothing; what ends starts what waited for it. A ``BranchRun`` is the
-supervisor, the context and the outcome of one run in one object, because at three runs a call every object more is
-felt. It is settled exactly once, synchronously: by the branch that returns or raises, by the timer that cuts it, or
-by the caller that goes away. A body that swallows its cancellation is left behind as an orphan: nobody waits for it,
-but its slot in the bulkhead stays taken until it really ends.
+``FanOut.start`` starts what comes after nothing; what ends starts what waited for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
-from types import CoroutineType
 from typing import Any, Final
 
-from rollout.context import RunContext, current_run
 from rollout.definition import Branch
 from rollout.domain.call import Call, Parts
-from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
+from rollout.engine.branchrun import BranchRun
 from rollout.engine.runs import OK
-from rollout.engine.stepping import stepped
-from rollout.engine.timers import TimerLane, Timers
-from rollout.errors import BranchTimeout, Rejected
+from rollout.engine.station import Station
+from rollout.engine.timers import TimerLane
+from rollout.errors import Rejected
 
 _LONG_S: Final = 0.001
 #: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
 _NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
-
-
-class Station:
-    """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
-
-    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "plain", "sla_s")
-
-    def __init__(self, branch: Branch, mode: str, lane: TimerLane | None) -> None:
-        """``lane``: of its hard timeout; None where it has none of its own."""
-        self.branch = branch
-        self.name = branch.name
-        self.mode = mode
-        self.after = branch.depends_on
-        self.sla_s = branch.sla_s if branch.sla_s is not None else float("inf")
-        self.lane = lane
-        self.plain = lane is None and branch.meter is None  # nothing to do at the end of a run but to count it
-        self.inflight = 0
-        self.orphans = 0
-
-
-class BranchRun(RunContext):
-    """One run of one branch. Settled when ``outcome`` is set; ``part`` where it is ok, ``error`` where it raised."""
-
-    # Without slots, so that what most runs never set can be a default of the class.
-    usage: Usage | None = None
-    outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
-    part: Any = None
-    error: BaseException | None = None
-    reason = ""
-    began = False
-    task: asyncio.Task[None] | None = None
-    finished = 0.0
-
-    def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:
-        self.station = station
-        self.branch = station.name
-        self.is_shadow = fan.shadow
-        self.call = call
-        self.started = started
-        self._fan: FanOut | None = fan
-        self._of = fan.of
-
-    @property
-    def rollout(self) -> str:  # type: ignore[override]  # a field of the base: here it belongs to the fan-out
-        return self._of.rollout
-
-    @property
-    def deadline(self) -> float | None:  # type: ignore[override]
-        return self.call.deadline
-
-    @property
-    def clock(self) -> Callable[[], float]:  # type: ignore[override]
-        return self._of.time
-
-    @property
-    def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
-        return self._of.blocked if self.is_shadow else None
-
-    async def drive(self, context: Context | None = None, waits: Callable[[], None] | None = None) -> None:
-        """The body of the run's task. In a task that it shares: ``context`` is its own, and ``waits`` is called when
-        it has to wait for the first time.
-        """
-        self.began = True
-        station = self.station
-        try:
-            if context is None or waits is None:
-                current_run.set(self)
-                part = await station.branch.run(self.call)
-            else:
-                context.run(current_run.set, self)
-                body = context.run(station.branch.run, self.call)
-                if body.__class__ is CoroutineType:
-                    part = await stepped(body, context, waits)
-                else:  # another awaitable: it may belong to a task already, so nothing shares one with it
-                    waits()
-                    part = await body
-        except asyncio.CancelledError as error:
-            task = self.task
-            if task is None or task.cancelling():
-                self.settle(RunOutcome.cancelled)
-            else:  # nobody cancelled the run: something that it waited for was cancelled, and that is its failure
-                self.settle(RunOutcome.error, error=error)
-        except (KeyboardInterrupt, GeneratorExit):
-            self.settle(RunOutcome.cancelled)
-            raise
-        except BaseException as error:  # data, SystemExit included: it must not end the user's server
-            answered = station.branch.answers and isinstance(error, tuple(station.branch.answers))
-            self.settle(RunOutcome.answered if answered else RunOutcome.error, error=error)
-        else:
-            self.settle(OK, part)
-        finally:
-            self._release()
-
-    def settle(self, outcome: RunOutcome, part: Any = None, error: BaseException | None = None) -> None:
-        """End the run, once; whatever comes later changes nothing."""
-        fan = self._fan
-        if fan is None:
-            return
-        self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
-        self.finished = self._of.time()
-        self.outcome = outcome
-        self.part = part
-        self.error = error
-        if not self.station.plain:
-            if self.station.lane is not None:
-                self.station.lane.remove(self)
-            if outcome is OK:
-                self._meter(part, fan)
-        fan.count(self)
-        fan.pending -= 1
-        if fan.pending and outcome is OK and not fan.watched:
-            return  # the common case: others are under way, and nobody waits for this one alone
-        fan.settled(self)
-
-    def expire(self) -> None:
-        """The hard timeout."""
-        self.cut(RunOutcome.hard_timeout)
-
-    def cut(self, outcome: RunOutcome) -> None:
-        """End the run from outside: settled at once, its task cancelled. If it goes on regardless, it is an orphan."""
-        if self.outcome is not None:
-            return
-        error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
-        self.settle(outcome, error=error)
-        task = self.task
-        if not self.began:
-            self._release()  # a task cancelled before its first step never runs its finally
-        else:
-            self.station.orphans += 1
-            self.reason = "orphan"
-        if task is not None:
-            task.cancel()
-
-    def _release(self) -> None:
-        self.station.inflight -= 1
-        if self.reason == "orphan":
-            self.station.orphans -= 1
-        self.task = None  # the task holds this run: no circle here either
-
-    def _meter(self, part: Any, fan: FanOut) -> None:
-        meter = self.station.branch.meter
-        try:
-            used = meter(part) if meter is not None else None
-        except Exception as error:  # a hook of the user's must not end a run
-            fan.of.hook_failed("meter", error)
-            return
-        if used is not None:
-            self.usage = used
-
-    @property
-    def took_s(self) -> float:
-        """Seconds from start to end."""
-        return self.finished - self.started
 
 
 class FanOuts:
@@ -221,6 +62,7 @@ class FanOut:
         "_names",
         "_on_end",
         "_shared",
+        "_timed",
         "_together",
         "_waiter",
         "_wanted",
@@ -260,14 +102,22 @@ class FanOut:
         self._names = names
         self._on_end: Callable[[], None] | None = None
         self._together: list[BranchRun] | None = None
-        self._wanted: list[str] | None = None
+        self._wanted: list[str] | None = None  # those that wait for others
+        self._timed = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def start(self, on_end: Callable[[], None] | None = None) -> None:
+    def start(
+        self, on_end: Callable[[], None] | None = None, task: asyncio.Task[Any] | None = None
+    ) -> Coroutine[Any, Any, None] | None:
         """Start every branch that waits for nothing. ``on_end`` is called once, when all are settled; it must not
         raise.
+
+        ``task``: the one that runs now, if it may be used; what is returned then is to be awaited in it. Without, the
+        branches get tasks.
         """
         now = self.begun = self.of.time()
+        self._on_end = on_end
+        self.pending = 1  # until all have begun, so that nothing ends before
         stations = self.stations
         together: list[BranchRun] = []
         self._together = together
@@ -281,19 +131,24 @@ class FanOut:
             else:
                 waiting.append(name)
         self._together = None
+        self._wanted = waiting
+        rest = None
         if together:
-            if len(together) == 1:
-                self._drive_alone(together[0])
+            if task is not None:
+                rest = self._take_turns(together, task)
+            elif len(together) == 1:
+                together[0].begin_alone(self.context.copy())
             else:
                 self._shared = self.of.loop.create_task(self._in_turn(together))
-        if waiting:
-            self._wanted = waiting
+        if self._wanted:
             self._begin_waiting()
+        self.pending -= 1
         if self.pending:
+            self._timed = True
             self.of.deadlines.add(self, now)
-            self._on_end = on_end
-        elif on_end is not None:
-            on_end()
+        else:
+            self._ended()
+        return rest
 
     def _begin(self, station: Station, call: Call, now: float) -> None:
         run = BranchRun(station, self, call, now)
@@ -310,37 +165,39 @@ class FanOut:
             )
         else:
             station.inflight += 1
-            if station.lane is not None:
-                station.lane.add(run, now)
             if self._together is not None:
                 self._together.append(run)
             else:
-                self._drive_alone(run)
-
-    def _drive_alone(self, run: BranchRun) -> None:
-        run.task = self.of.loop.create_task(run.drive(), context=self.context.copy())
+                run.begin_alone(self.context.copy())
 
     async def _in_turn(self, together: list[BranchRun]) -> None:
-        """Drive runs in this task, in turn, while none has to wait (``stepping``)."""
-        mine = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        rest = self._take_turns(together, task)
+        if rest is not None:
+            await rest
 
-        def part_ways() -> None:
-            for other in together:
-                if other.outcome is None:
-                    self._drive_alone(other)
-            together.clear()
-
-        together.reverse()
+    def _take_turns(self, together: list[BranchRun], task: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
+        """The first steps of the runs, one after another in ``task`` (``stepping``), which the first that has to wait
+        keeps: what is left of it is returned, and the others get tasks.
+        """
+        context = self.context
         time = self.of.time
         at = time()
-        while together:
-            run = together.pop()
-            if run.outcome is None:
-                run.task = mine
-                await run.drive(self.context.copy(), part_ways)
-                if run.finished - at > _LONG_S:  # it computed instead of waiting: let the loop breathe before the next
-                    part_ways()
-                at = run.finished
+        rest = None
+        for number, run in enumerate(together):
+            if run.outcome is not None:
+                continue
+            rest = run.begin(task, context.copy())
+            # One that computed instead of waiting: let the loop breathe before the next. One that was cancelled and
+            # did not mind: the cancellation would meet the next.
+            if rest is not None or run.finished - at > _LONG_S or task.cancelling():
+                for other in together[number + 1 :]:
+                    if other.outcome is None:
+                        other.begin_alone(context.copy())
+                break
+            at = run.finished
+        return rest
 
     def _begin_waiting(self) -> None:
         """Start what only waited for branches that are settled; skip what waited for one that has no part."""
@@ -393,10 +250,7 @@ class FanOut:
         if run.outcome is not OK and run.station.branch.required and run.outcome not in _NO_FAILURE:
             self.failed = self.failed or run
         if not self.pending:
-            self.of.deadlines.remove(self)
-            on_end, self._on_end = self._on_end, None
-            if on_end is not None:
-                on_end()
+            self._ended()
         waiter = self._waiter
         if (
             waiter is not None
@@ -404,6 +258,13 @@ class FanOut:
             and (not self.pending or (self.failed is not None and not self._for_all))
         ):
             waiter.set_result(None)
+
+    def _ended(self) -> None:
+        if self._timed:
+            self.of.deadlines.remove(self)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
 
     async def decided(self) -> None:
         """Wait until every run is settled, or a required one has failed."""
@@ -448,12 +309,3 @@ class FanOut:
             else:
                 missing[name] = f"{run.outcome}({run.reason})" if run.reason else str(run.outcome or "pending")
         return Parts(parts, missing)
-
-
-def stations_of(branches: Sequence[Branch], mode: str, timers: Timers) -> dict[str, Station]:
-    """The stations of a rollout's branches for one mode, in the order declared.
-
-    A branch without a hard timeout of its own has no timer: the deadline of the call, which a spec may move, cuts it.
-    """
-    lanes = {b.name: None if b.hard_timeout_s is None else timers.lane(b.hard_timeout_s) for b in branches}
-    return {branch.name: Station(branch, mode, lanes[branch.name]) for branch in branches}

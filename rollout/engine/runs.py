@@ -9,7 +9,7 @@ from rollout.domain.histogram import Durations
 from rollout.domain.outcomes import RunOutcome
 
 if TYPE_CHECKING:
-    from rollout.engine.fanout import BranchRun
+    from rollout.engine.branchrun import BranchRun
 
 OK: Final = RunOutcome.ok
 FAILED: Final = (RunOutcome.error, RunOutcome.hard_timeout)

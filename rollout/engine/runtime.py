@@ -27,11 +27,12 @@ from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
 from rollout.engine.counting import SeenKeys, Tally
 from rollout.engine.declared import policy_of
-from rollout.engine.fanout import FanOut, FanOuts, stations_of
+from rollout.engine.fanout import FanOut, FanOuts
 from rollout.engine.joining import Unjoinable, forsake
 from rollout.engine.recorder import Recorder
 from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
+from rollout.engine.station import stations_of
 from rollout.engine.timers import Timers, clock_of
 from rollout.engine.trial import Trial
 from rollout.engine.view import View
@@ -72,6 +73,7 @@ class Runtime:
         self.redactor = redactor
         self.latency_s = definition.budget.latency_s
         self.methods = frozenset(method.upper() for method in definition.methods)
+        self._all_safe = definition.effects == "safe" or self.methods.issubset(SAFE_METHODS)
         self.replaces = definition.join == "replace"
         self.captures = definition.capture is not None
         self.active = False
@@ -211,13 +213,12 @@ class Runtime:
         assert trial.cell is not None
         assert trial.assignment is not None
         reason = self.host.skip_reason(trial.native, self.definition.max_body)
-        if reason is None and not trial.assignment.live and not self._may_shadow(trial.call):
+        if reason is None and not self._all_safe and not trial.assignment.live and not self._may_shadow(trial.call):
             reason = "unsafe"
         if reason is not None:
             second.funnel.add(f"skipped:{reason}")
             return trial.cell
-        counts = second.funnel.counts
-        counts["drawn"] = counts.get("drawn", 0) + 1
+        second.drawn += 1
         trial.drawn = True
         if not self.captures and not self.host.has_body(trial.native):
             self.keep(trial)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject
-from rollout.domain.histogram import Histogram, bucket_of
+from rollout.domain.histogram import MANY, Durations, Histogram
 from rollout.domain.routing import Assignment, UnitPlan
+from rollout.engine.branchrun import BranchRun
 from rollout.engine.cells import Cell
-from rollout.engine.fanout import BranchRun
-from rollout.engine.runs import RunCell
+from rollout.engine.runs import OK, RunCell
 
 Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its runs
 
@@ -19,48 +19,53 @@ Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its ru
 class CleanPairs:
     """Pairs in which every branch ran and matched, and nobody failed: the common case, counted once for all units.
 
-    ``control``: control's latencies, by bucket. The candidate's are the same, as the overlay waits for control,
-    except where a unit was slower: ``slower[unit]`` holds its own bucket, and control's with a minus.
+    ``control``: control's latencies. The candidate's are the same, as the overlay waits for control, except where a
+    unit was slower: ``slower[unit]`` holds what it took, and what control took.
     """
 
-    __slots__ = ("control", "count", "slower")
+    __slots__ = ("control", "slower")
 
     def __init__(self, units: int) -> None:
-        self.count = 0
-        self.control: dict[int, int] = {}
-        self.slower: list[dict[int, int] | None] = [None] * units
+        self.control = Durations()
+        self.slower: list[Slower | None] = [None] * units
 
-    def add(self, control_s: float) -> int:
-        """One more pair; the bucket of control's latency."""
-        self.count += 1
-        bucket = bucket_of(control_s)
-        self.control[bucket] = self.control.get(bucket, 0) + 1
-        return bucket
-
-    def was_slower(self, unit: int, candidate_s: float, control_bucket: int) -> None:
-        """A unit took longer than control in a pair that was added."""
+    def was_slower(self, unit: int, candidate_s: float, control_s: float) -> None:
+        """A unit took longer than control in a pair that was added to ``control``."""
         moved = self.slower[unit]
         if moved is None:
-            moved = self.slower[unit] = {}
-        bucket = bucket_of(candidate_s)
-        moved[bucket] = moved.get(bucket, 0) + 1
-        moved[control_bucket] = moved.get(control_bucket, 0) - 1
+            moved = self.slower[unit] = Slower()
+        moved.to.add(candidate_s)
+        moved.away.add(control_s)
 
     def figures(self, unit: int) -> Figures:
-        candidate = Histogram(self.control)
-        candidate.merge(self.slower[unit] or {})
+        control = self.control.histogram()
+        candidate = Histogram(control)
+        if moved := self.slower[unit]:
+            candidate.merge(moved.to.histogram())
+            candidate.merge({bucket: -count for bucket, count in moved.away.histogram().items()})
         kept = Histogram({bucket: count for bucket, count in candidate.items() if count})
-        return Figures(
-            {"pairs": self.count, "matched": self.count}, {"control": Histogram(self.control), "candidate": kept}
-        )
+        pairs = self.control.total
+        return Figures({"pairs": pairs, "matched": pairs}, {"control": control, "candidate": kept})
+
+
+class Slower:
+    """What a unit that was slower than control took, and what control did, which the histogram is to forget."""
+
+    __slots__ = ("away", "to")
+
+    def __init__(self) -> None:
+        self.to = Durations()
+        self.away = Durations()
 
 
 class Second:
     """Everything counted of the calls that started in one second under one plan."""
 
     __slots__ = (
+        "begun",
         "cells",
         "clean",
+        "drawn",
         "due",
         "ends",
         "funnel",
@@ -68,6 +73,7 @@ class Second:
         "number",
         "pairs",
         "plans",
+        "queued",
         "rollout",
         "sealed",
         "shadow_runs",
@@ -84,7 +90,10 @@ class Second:
         self.plans = plans
         self.version = version
         self.cells: dict[Assignment, Cell] = {}
-        self.funnel = Figures()
+        self.funnel = Figures()  # but for the three that nearly every trial counts in:
+        self.drawn = 0
+        self.begun = 0
+        self.queued = 0  # of clean trials
         self.pairs: list[Figures | None] = [None] * len(plans)
         self.clean = CleanPairs(len(plans))
         self.live_runs: dict[str, RunCell] = {}
@@ -107,13 +116,23 @@ class Second:
         return found
 
     def count_run(self, run: BranchRun) -> None:
-        """A run of a branch has ended."""
+        """A run of a branch has ended. The common case, a part and no usage, is written out: it is felt."""
         cells = self.shadow_runs if run.is_shadow else self.live_runs
         cell = cells.get(run.branch)
         if cell is None:
             cell = cells[run.branch] = RunCell()
-        if not self.sealed:
+        if self.sealed:
+            return
+        if run.outcome is not OK or run.usage is not None:
             cell.count(run)
+            return
+        took = run.finished - run.started
+        durations = cell.took
+        durations.append(took)
+        if len(durations) >= MANY:
+            durations.fold()
+        if took > run.station.sla_s:
+            cell.sla_missed += 1
 
     def count_tester_run(self, run: BranchRun) -> None:
         """As ``count_run``, for a named tester: counted for this process, but no evidence."""
@@ -133,13 +152,29 @@ class Second:
         both = (("live", self.live_runs), ("shadow", self.shadow_runs))
         return {(name, mode): cell.figures() for mode, cells in both for name, cell in cells.items()}
 
+    def steps(self) -> Figures:
+        """The funnel so far, from drawn to queued, with all that was dropped on the way."""
+        clean = self.clean.control.total
+        found = Figures()
+        for name, count in (
+            ("drawn", self.drawn),
+            ("started", self.begun),
+            ("finished", clean),
+            ("compared", clean),
+            ("queued", self.queued),
+        ):
+            if count:
+                found.add(name, count)
+        found.merge(self.funnel)
+        return found
+
     def seal(self, process: str) -> tuple[list[Block], Figures, Runs]:
         """The blocks by unit and arm; what the second adds to the process's totals of the rollout, and of its
         branches.
         """
         self.sealed = True
         by_arm: dict[tuple[int, Arm], Figures] = {}
-        whole = self.funnel
+        whole = self.steps()
         for assignment, cell in self.cells.items():
             cell.seal()
             self.whole(cell, whole)
@@ -157,7 +192,7 @@ class Second:
         for index, pairs in enumerate(self.pairs):
             if pairs is not None:
                 by_arm.setdefault((index, "P"), Figures()).merge(pairs)
-            if self.clean.count:
+            if self.clean.control.total:
                 by_arm.setdefault((index, "P"), Figures()).merge(self.clean.figures(index))
         blocks = [
             Block(self._key(self.plans[index].name, arm, self.plans[index].entry, process), figures)

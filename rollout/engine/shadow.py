@@ -2,17 +2,22 @@
 
 A trial may be refused at the door, for one of these reasons, each counted: ``lag`` (the event loop is late: shadow
 traffic is the first thing to go), ``queue`` (too many wait), ``bytes`` (they hold too much), ``shutdown``. There is no
-worker: a trial is begun by a callback of the loop and says itself when it has ended, which costs less than a task that
-is woken, or one more for each call.
+task for each: what waits is begun by one task, one trial after another, until one has to wait for something. That one
+keeps the task, and another is made for those that come after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Final, Protocol
 
 from rollout.definition import Shadow
+from rollout.engine.timers import clock_of
+
+_LONG_S: Final = 0.001  # of computing, after which the loop is to breathe
 
 
 class Runnable(Protocol):
@@ -20,8 +25,10 @@ class Runnable(Protocol):
 
     size: int
 
-    def begin(self) -> None:
-        """Start. Must not raise; calls ``lane.ended(self)`` once, now or later."""
+    def begin(self, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
+        """Start in ``task``, which is the one that runs now; what is returned is to be awaited in it. Must not raise;
+        calls ``lane.ended(self)`` once, now or later.
+        """
         ...
 
     def abandon(self, reason: str) -> None:
@@ -71,9 +78,11 @@ class ShadowLane:
         self.bytes = 0
         self.pauses = 0
         self._loop = loop
+        self._time = clock_of(loop)
         self._waiting: deque[Runnable] = deque()
         self._under_way: set[Runnable] = set()
-        self._pumping = False
+        self._worker: asyncio.Task[None] | None = None  # the task that is about to begin what waits
+        self._context = Context()  # a task that serves many requests must not hold what one of them set
         self._paused_until = 0.0
         self._closed = False
         self._empty: asyncio.Future[None] | None = None
@@ -103,9 +112,8 @@ class ShadowLane:
         else:
             self.bytes += trial.size
             self._waiting.append(trial)
-            if not self._pumping:  # one callback begins all that wait by then: the user's reply goes out first
-                self._pumping = True
-                self._loop.call_soon(self._pump)
+            if self._worker is None:  # it begins all that wait by then: the user's reply goes out first
+                self._hand_on()
             return True
         trial.abandon(f"refused:{reason}")
         return False
@@ -118,21 +126,36 @@ class ShadowLane:
     def paused(self, now: float) -> bool:
         return now < self._paused_until
 
-    def _pump(self) -> None:
-        self._pumping = False
-        under_way = self._under_way
-        while self._waiting and len(under_way) < self.limits.concurrency:
-            trial = self._waiting.popleft()
-            under_way.add(trial)
-            trial.begin()
+    def _hand_on(self) -> None:
+        self._worker = self._loop.create_task(self._work(), name="rollout-shadow", context=self._context)
+
+    async def _work(self) -> None:
+        """Begin what waits, as far as there is room, until a trial has to wait or has computed for long."""
+        task = self._worker
+        assert task is not None
+        under_way, most, time = self._under_way, self.limits.concurrency, self._time
+        until = time() + _LONG_S
+        rest = None
+        try:
+            while self._waiting and len(under_way) < most and time() < until:
+                trial = self._waiting.popleft()
+                under_way.add(trial)
+                rest = trial.begin(task)
+                if rest is not None or task.cancelling():
+                    break
+        finally:
+            self._worker = None
+            if self._waiting and len(under_way) < most:
+                self._hand_on()
+        if rest is not None:
+            await rest
 
     def ended(self, trial: Runnable) -> None:
         """A trial has ended: there is room for the next."""
         self._under_way.discard(trial)
         self.bytes -= trial.size
-        if self._waiting and not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
+        if self._waiting and self._worker is None:
+            self._hand_on()
         if self._empty is not None and not self._under_way and not self._empty.done():
             self._empty.set_result(None)
 

@@ -1,11 +1,11 @@
 """Branches that need not wait cost no task of their own.
 
 A task is the dearest part of a run (on 3.11 about 5 µs, most of it for the set of all tasks). So the branches of a call
-that start together start in one task, in turn: one that returns without having waited is done, and the next begins. The
-first that has to wait keeps the task, as if it had been made for it, and at that moment, before the task goes to sleep,
-the others get tasks of their own: they still run side by side. `asyncio.current_task()`, timeouts and cancellation are
-right in each of them, and each has a context of its own. (Python 3.12 has eager tasks for this; on 3.11 a first step
-would run in the caller's task, and a timeout in it would cancel the caller.)
+that start together take their first step in one task, in turn: one that returns without having waited is done, and the
+next begins. The first that has to wait keeps the task, as if it had been made for it, and at that moment, before the
+task goes to sleep, the others get tasks of their own: they still run side by side. `asyncio.current_task()`, timeouts
+and cancellation are right in each of them, and each has a context of its own. (Python 3.12 has eager tasks for this;
+on 3.11 a first step would run in the caller's task, and a timeout in it would cancel the caller.)
 """
 
 from __future__ import annotations
@@ -13,17 +13,31 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from rollout.context import current_run
+
+if TYPE_CHECKING:
+    from rollout.engine.branchrun import BranchRun
+
+
+def first_step(run: BranchRun) -> Any:
+    """Call the branch, and take the first step of its coroutine, which is kept as ``run.body``; to be called in the
+    context of the run. What it waits for; raises ``StopIteration`` with the part where it waits for nothing. Another
+    awaitable than a coroutine is left as it is.
+    """
+    current_run.set(run)
+    try:
+        body = run.body = run.station.branch.run(run.call)
+    except StopIteration as error:  # of a plain function: the end of a coroutine it is not
+        raise RuntimeError("the branch raised StopIteration") from error
+    return body.send(None) if body.__class__ is CoroutineType else None
 
 
 @types.coroutine
-def stepped(body: Coroutine[Any, Any, Any], context: Context, waits: Callable[[], None]) -> Generator[Any, Any, Any]:
-    """Await a coroutine that has not begun, in a context of its own; ``waits`` is called when it first has to wait."""
-    try:
-        waited = context.run(body.send, None)
-    except StopIteration as done:
-        return done.value
-    waits()
+def stepped(body: Coroutine[Any, Any, Any], context: Context, waited: Any) -> Generator[Any, Any, Any]:
+    """Await the rest of a coroutine in its context, which has taken its first step and waits for ``waited``."""
     while True:
         try:
             sent = yield waited

@@ -11,7 +11,7 @@ Whatever goes wrong here ends in ``Runtime.fault``, a counter and a log line; th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from rollout.context import RunContext, current_run
 from rollout.domain.call import NO_PARTS, NOTHING, Call, Circumstances, Reply
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.routing import Assignment
+from rollout.engine.branchrun import BranchRun
 from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import conclude_clean
 from rollout.engine.conclusion import conclude
-from rollout.engine.fanout import BranchRun, FanOut
+from rollout.engine.fanout import FanOut
 from rollout.engine.joining import CONTROL_NOT_JSON, Unjoinable, join
 from rollout.engine.second import Second
 
@@ -82,8 +83,13 @@ class Trial:
 
     # ---- the user's request
 
-    async def serve(self, handler: Handler) -> Any:
-        """The response to the request. Raises what control raises."""
+    def serve(self, handler: Handler) -> Coroutine[Any, Any, Any]:
+        """The response to the request, to be awaited. Raises what control raises."""
+        if self.ready and self.assignment is not None and not self.assignment.live:
+            return self._control_then_shadow(handler)  # the common case, without a coroutine around it
+        return self._serve(handler)
+
+    async def _serve(self, handler: Handler) -> Any:
         if not self.ready:
             try:
                 self.ready = await self._prepare()
@@ -419,18 +425,19 @@ class Trial:
         tester = run.branch in self.assignment.testers
         (self.second.count_tester_run if tester else self.second.count_run)(run)
 
-    def begin(self) -> None:
-        """Run what is not live. Called by the lane; never raises."""
+    def begin(self, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
+        """Run what is not live. Called by the lane (``Runnable``); never raises."""
         try:
             runtime = self.runtime
             # Counted where it begins, not where the call did: after a slow control what takes longest, a timeout,
             # would come after the seal, and never be evidence.
             self.second = self.view.second(int(runtime.time() + runtime.tally.offset))
-            self.second.funnel.add("started")
-            self._fan_out(shadow=True).start(self._both_sides)
+            self.second.begun += 1
+            return self._fan_out(shadow=True).start(self._both_sides, task)
         except Exception as error:
             self.runtime.fault("shadow", error)
             self._end()
+            return None
 
     def _both_sides(self) -> None:
         """All branches have ended: conclude at once if the trial is clean, else in a task, as hooks may have to be

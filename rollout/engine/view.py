@@ -13,6 +13,7 @@ from typing import Final
 
 from rollout.domain.bucketing import BUCKETS, bucket
 from rollout.domain.flags import Ceiling, ceiling
+from rollout.domain.redaction import Redactor
 from rollout.domain.routing import Assignment, UnitPlan, assign, plan_units
 from rollout.domain.state import BranchState, Policy
 from rollout.engine.counting import Tally
@@ -56,6 +57,7 @@ class View:
         if self.stale or not policy.sticky:
             self.scored = ()
         self.by_key: dict[str, Assignment] = {}
+        self.hashes: dict[str, str] = {}  # of keys, as they are stored
         self.seen: set[str] = set()  # keys whose first call in this view was looked at for scoring
         self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
         self._tally = tally
@@ -106,6 +108,13 @@ class View:
         if len(self.by_key) >= MAX_KEYS:
             self.by_key.clear()
         self.by_key[key] = assignment
+
+    def hash_of(self, key: str, redactor: Redactor) -> str:
+        """The hash of a key, kept in ``hashes`` for its next call."""
+        if len(self.hashes) >= MAX_KEYS:
+            self.hashes.clear()
+        found = self.hashes[key] = redactor.key(key)
+        return found
 
 
 def _same_code(policy: Policy, declared: Policy) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollout.domain.comparison import Comparison, Outcome
 from rollout.domain.redaction import example
-from rollout.engine.fanout import BranchRun
+from rollout.engine.branchrun import BranchRun
 from rollout.ports import RunRecord, TrialRecord
 
 if TYPE_CHECKING:
