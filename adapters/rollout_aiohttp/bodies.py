@@ -24,7 +24,7 @@ def skip_reason(request: web.Request, max_body: int) -> str | None:
     itself. * ``consumed``: somebody read of it, and aiohttp keeps no copy. * ``broken``: the connection failed while
     the body came; control shall meet the error, if it reads.
     """
-    if wants_upgrade(request.headers) or request.method == hdrs.METH_CONNECT:
+    if (hdrs.UPGRADE in request.headers and wants_upgrade(request.headers)) or request.method == hdrs.METH_CONNECT:
         return "upgrade"
     if not request.body_exists:
         return None

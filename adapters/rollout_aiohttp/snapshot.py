@@ -89,9 +89,9 @@ def resources_of(apps: tuple[web.Application, ...]) -> Mapping[Any, Any]:
 
 def wants_upgrade(headers: CIMultiDictProxy[str]) -> bool:
     """Whether the client asks to leave HTTP, for a WebSocket say."""
-    if hdrs.UPGRADE not in headers:
-        return False
-    return any(token.strip() == "upgrade" for token in headers.get(hdrs.CONNECTION, "").lower().split(","))
+    return hdrs.UPGRADE in headers and any(
+        token.strip() == "upgrade" for token in headers.get(hdrs.CONNECTION, "").lower().split(",")
+    )
 
 
 def route_of(route: web.AbstractRoute) -> str:

@@ -74,7 +74,10 @@ class RequestSource:
     def route(self) -> str:
         """The canonical pattern of the resource, prefix of a sub-application included."""
         request = self._request
-        return route_of(self.snapshot.route if request is None else request.match_info.route)
+        if request is None:
+            return route_of(self.snapshot.route)
+        resource = request.match_info.route.resource
+        return "" if resource is None else resource.canonical
 
     @property
     def path_params(self) -> Mapping[str, str]:

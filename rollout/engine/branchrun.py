@@ -43,15 +43,21 @@ class BranchRun(RunContext):
 
     def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:
         self.station = station
-        self.branch = station.name
-        self.is_shadow = fan.shadow
         self.call = call
         self.started = started
         self._fan: FanOut | None = fan
         self._of = fan.of
 
     @property
-    def rollout(self) -> str:  # type: ignore[override]  # a field of the base: here it belongs to the fan-out
+    def branch(self) -> str:  # type: ignore[override]  # a field of the base, like those below: here it is shared
+        return self.station.name
+
+    @property
+    def is_shadow(self) -> bool:  # type: ignore[override]
+        return self.station.is_shadow
+
+    @property
+    def rollout(self) -> str:  # type: ignore[override]
         return self._of.rollout
 
     @property
@@ -64,7 +70,7 @@ class BranchRun(RunContext):
 
     @property
     def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
-        return self._of.blocked if self.is_shadow else None
+        return self._of.blocked if self.station.is_shadow else None
 
     @property
     def took_s(self) -> float:

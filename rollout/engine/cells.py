@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rollout.domain.evidence import Arm, Subject
-from rollout.domain.histogram import Durations, bucket_of
+from rollout.domain.histogram import MANY, Durations, bucket_of
 
 if TYPE_CHECKING:
     from rollout.engine.second import Second
@@ -34,7 +34,10 @@ class Cell:
 
     def finish(self, latency_s: float) -> None:
         """A call was answered as it should be, ``latency_s`` seconds after its start."""
-        self.took.add(latency_s)
+        durations = self.took
+        durations.append(latency_s)
+        if len(durations) >= MANY:
+            durations.fold()
 
     def seal(self) -> None:
         """Nothing is counted here any more."""

@@ -107,15 +107,15 @@ class FanOut:
         self._waiter: asyncio.Future[None] | None = None
 
     def start(
-        self, on_end: Callable[[], None] | None = None, task: asyncio.Task[Any] | None = None
+        self, now: float, on_end: Callable[[], None] | None = None, task: asyncio.Task[Any] | None = None
     ) -> Coroutine[Any, Any, None] | None:
-        """Start every branch that waits for nothing. ``on_end`` is called once, when all are settled; it must not
-        raise.
+        """Start every branch that waits for nothing. ``now``: of the clock. ``on_end`` is called once, when all are
+        settled; it must not raise.
 
         ``task``: the one that runs now, if it may be used; what is returned then is to be awaited in it. Without, the
         branches get tasks.
         """
-        now = self.begun = self.of.time()
+        self.begun = now
         self._on_end = on_end
         self.pending = 1  # until all have begun, so that nothing ends before
         stations = self.stations
@@ -182,8 +182,7 @@ class FanOut:
         keeps: what is left of it is returned, and the others get tasks.
         """
         context = self.context
-        time = self.of.time
-        at = time()
+        at = self.begun
         rest = None
         for number, run in enumerate(together):
             if run.outcome is not None:

@@ -117,10 +117,11 @@ class Second:
 
     def count_run(self, run: BranchRun) -> None:
         """A run of a branch has ended. The common case, a part and no usage, is written out: it is felt."""
-        cells = self.shadow_runs if run.is_shadow else self.live_runs
-        cell = cells.get(run.branch)
+        station = run.station
+        cells = self.shadow_runs if station.is_shadow else self.live_runs
+        cell = cells.get(station.name)
         if cell is None:
-            cell = cells[run.branch] = RunCell()
+            cell = cells[station.name] = RunCell()
         if self.sealed:
             return
         if run.outcome is not OK or run.usage is not None:
@@ -131,7 +132,7 @@ class Second:
         durations.append(took)
         if len(durations) >= MANY:
             durations.fold()
-        if took > run.station.sla_s:
+        if took > station.sla_s:
             cell.sla_missed += 1
 
     def count_tester_run(self, run: BranchRun) -> None:

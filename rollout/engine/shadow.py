@@ -25,9 +25,9 @@ class Runnable(Protocol):
 
     size: int
 
-    def begin(self, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
-        """Start in ``task``, which is the one that runs now; what is returned is to be awaited in it. Must not raise;
-        calls ``lane.ended(self)`` once, now or later.
+    def begin(self, task: asyncio.Task[Any], now: float) -> Coroutine[Any, Any, None] | None:
+        """Start in ``task``, which is the one that runs now; what is returned is to be awaited in it. ``now``: of
+        ``clock_of`` the loop. Must not raise; calls ``lane.ended(self)`` once, now or later.
         """
         ...
 
@@ -134,15 +134,17 @@ class ShadowLane:
         task = self._worker
         assert task is not None
         under_way, most, time = self._under_way, self.limits.concurrency, self._time
-        until = time() + _LONG_S
+        now = time()
+        until = now + _LONG_S
         rest = None
         try:
-            while self._waiting and len(under_way) < most and time() < until:
+            while self._waiting and len(under_way) < most and now < until:
                 trial = self._waiting.popleft()
                 under_way.add(trial)
-                rest = trial.begin(task)
+                rest = trial.begin(task, now)
                 if rest is not None or task.cancelling():
                     break
+                now = time()
         finally:
             self._worker = None
             if self._waiting and len(under_way) < most:

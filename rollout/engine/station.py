@@ -11,13 +11,14 @@ from rollout.engine.timers import TimerLane, Timers
 class Station:
     """One branch of a rollout in this process: its bulkhead and its timer lane. ``mode``: live or shadow."""
 
-    __slots__ = ("after", "branch", "inflight", "lane", "mode", "name", "orphans", "plain", "sla_s")
+    __slots__ = ("after", "branch", "inflight", "is_shadow", "lane", "mode", "name", "orphans", "plain", "sla_s")
 
     def __init__(self, branch: Branch, mode: str, lane: TimerLane | None) -> None:
         """``lane``: of its hard timeout; None where it has none of its own."""
         self.branch = branch
         self.name = branch.name
         self.mode = mode
+        self.is_shadow = mode == "shadow"
         self.after = branch.depends_on
         self.sla_s = branch.sla_s if branch.sla_s is not None else float("inf")
         self.lane = lane

@@ -34,6 +34,28 @@ if TYPE_CHECKING:
 Handler = Callable[[Any], Awaitable[Any]]
 
 
+class ControlRun(RunContext):
+    """Control, as the code below it sees where it belongs to."""
+
+    # Without slots and without the base's constructor: one is made for every trial.
+    branch = ""
+    is_shadow = False
+    deadline = None
+    usage = None
+    blocked = None
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @property
+    def rollout(self) -> str:  # type: ignore[override]
+        return self._runtime.name
+
+    @property
+    def clock(self) -> Callable[[], float]:  # type: ignore[override]
+        return self._runtime.time
+
+
 class Trial:
     """One call seen from both sides."""
 
@@ -142,7 +164,7 @@ class Trial:
     async def _control(self, handler: Handler) -> Any:
         """Run control in the user's own task, and copy what it answered. Raises what it raises."""
         runtime = self.runtime
-        run = self.control_run = RunContext(runtime.name, deadline=None, clock=runtime.time)
+        run = self.control_run = ControlRun(runtime)
         token = current_run.set(run)
         begun = runtime.time()
         try:
@@ -162,7 +184,7 @@ class Trial:
         here.
         """
         runtime = self.runtime
-        run = self.control_run = RunContext(runtime.name, "", False, None, runtime.time)
+        run = self.control_run = ControlRun(runtime)
         token = current_run.set(run)
         try:
             response = await handler(self.native)
@@ -186,7 +208,7 @@ class Trial:
             self._count(None)
             runtime.skipped(self.second, "streamed")
             return response
-        if reply.status < 500 and cell is not None and not cell.sealed:
+        if cell is not None and reply.status < 500 and not cell.sealed:
             cell.finish(now - self.started)
         else:
             self._count(self._control_fault())
@@ -239,8 +261,9 @@ class Trial:
     def _begin_live(self) -> FanOut | None:
         """Start the live branches; None where that failed, and control is to answer alone."""
         try:
-            fan = self._fan_out(shadow=False)
-            fan.start()
+            now = self.runtime.time()
+            fan = self._fan_out(now, shadow=False)
+            fan.start(now)
         except Exception as error:
             self.runtime.fault("start", error)
             if self.fan is not None:
@@ -398,13 +421,13 @@ class Trial:
         if self.context is None:
             self.context = copy_context()
 
-    def _fan_out(self, *, shadow: bool) -> FanOut:
+    def _fan_out(self, now: float, *, shadow: bool) -> FanOut:
         runtime, assignment, second = self.runtime, self.assignment, self.second
         assert assignment is not None
         assert second is not None
         if self.context is None:
             self.context = copy_context()
-        deadline = (runtime.time() if shadow else self.begun) + runtime.latency_s
+        deadline = (now if shadow else self.begun) + runtime.latency_s
         about = Circumstances(self.body, self.key, self.state, NO_PARTS, shadow, deadline, runtime.time)
         self.call = Call(self.call.source, about)
         self.fan = FanOut(
@@ -425,15 +448,18 @@ class Trial:
         tester = run.branch in self.assignment.testers
         (self.second.count_tester_run if tester else self.second.count_run)(run)
 
-    def begin(self, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None] | None:
+    def begin(self, task: asyncio.Task[Any], now: float) -> Coroutine[Any, Any, None] | None:
         """Run what is not live. Called by the lane (``Runnable``); never raises."""
         try:
             runtime = self.runtime
             # Counted where it begins, not where the call did: after a slow control what takes longest, a timeout,
             # would come after the seal, and never be evidence.
-            self.second = self.view.second(int(runtime.time() + runtime.tally.offset))
-            self.second.begun += 1
-            return self._fan_out(shadow=True).start(self._both_sides, task)
+            second = self.view.open
+            if not second.ends - 1.0 <= now < second.ends:
+                second = self.view.second(int(now + runtime.tally.offset))
+            self.second = second
+            second.begun += 1
+            return self._fan_out(now, shadow=True).start(now, self._both_sides, task)
         except Exception as error:
             self.runtime.fault("shadow", error)
             self._end()

@@ -360,9 +360,9 @@ async def test_the_error_of_a_cut_run_says_so() -> None:
     async with running(rollout_of(slow, full, aggregate=parts_of), live=EVERYBODY) as world:
         begun = FanOut.start
 
-        def start(fan: FanOut) -> None:
+        def start(fan: FanOut, now: float) -> None:
             seen.append(fan)
-            begun(fan)
+            begun(fan, now)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FanOut, "start", start)

@@ -29,7 +29,7 @@ class Work:
         self._began = began
         self._handle: asyncio.TimerHandle | None = None
 
-    def begin(self, task: asyncio.Task[Any]) -> None:
+    def begin(self, task: asyncio.Task[Any], now: float) -> None:
         loop = asyncio.get_running_loop()
         self.began_at = loop.time()
         if self._began is not None:
@@ -104,8 +104,8 @@ async def test_a_trial_that_ends_as_it_begins_makes_room_at_once() -> None:
     lane = lane_of(concurrency=1)
 
     class Instant(Work):
-        def begin(self, task: asyncio.Task[Any]) -> None:
-            super().begin(task)
+        def begin(self, task: asyncio.Task[Any], now: float) -> None:
+            super().begin(task, now)
             assert self._handle is not None
             self._handle.cancel()
             self._end()
