@@ -1,0 +1,1 @@
+"""What language models cost, from the library genai-prices (extra ``prices``)."""

@@ -1,0 +1,1 @@
+"""Signed webhooks as the originator of a fan-out (extra ``webhook``)."""
