@@ -37,16 +37,19 @@ DECLARED = (
     "rollout.gates",
     "rollout.context",
     "rollout.usage",
+    "rollout.meters",
 )
 ANY_OF_ROLLOUT = ("rollout", *DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*", "rollout.resources")
 ANY_ADAPTER = (
     "rollout_aiohttp",
     "rollout_openfeature",
     "rollout_orjson",
+    "rollout_prices",
     "rollout_prometheus",
     "rollout_render",
     "rollout_spec",
     "rollout_sql",
+    "rollout_webhook",
     "rollout_wiring",
 )
 
@@ -61,6 +64,7 @@ RULES = {
     "rollout/gates": Rule(may=DECLARED),
     "rollout/context": Rule(may=DECLARED),
     "rollout/usage": Rule(may=DECLARED),
+    "rollout/meters": Rule(may=DECLARED),
     "rollout/ports": Rule(may=("rollout.domain.*", "rollout.errors")),
     "rollout/engine": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
     "rollout/usecases": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*")),
@@ -77,6 +81,7 @@ RULES = {
     ),
     "adapters/rollout_openfeature": Rule(may=(*ANY_OF_ROLLOUT, "rollout_openfeature.*", "openfeature.*")),
     "adapters/rollout_orjson": Rule(may=(*ANY_OF_ROLLOUT, "rollout_orjson.*", "orjson.*")),
+    "adapters/rollout_prices": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prices.*", "genai_prices.*")),
     "adapters/rollout_prometheus": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prometheus.*", "prometheus_client.*")),
     "adapters/rollout_render": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_render.*", "rich.*", "jinja2.*", "markupsafe.*", "click.*"),
@@ -84,6 +89,9 @@ RULES = {
     "adapters/rollout_spec": Rule(may=(*ANY_OF_ROLLOUT, "rollout_spec.*", "pydantic.*", "pydantic_core.*")),
     "adapters/rollout_sql": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_sql.*", "sqlalchemy.*", "alembic.*", "aiosqlite.*", "asyncpg.*"),
+    ),
+    "adapters/rollout_webhook": Rule(
+        may=(*ANY_OF_ROLLOUT, "rollout_webhook.*", "aiohttp.*", "multidict.*", "jwt.*", "cryptography.*"),
     ),
     "adapters/rollout_wiring": Rule(
         may=(*ANY_OF_ROLLOUT, *(f"{adapter}.*" for adapter in (*ANY_ADAPTER, "rollout_demo")), "click.*"),
