@@ -6,10 +6,13 @@ nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, ParamSpec, TypeVar
 
 from rollout.domain.cost import Usage, nano_usd
 
@@ -27,6 +30,7 @@ class RunContext:
     clock: Callable[[], float] | None = None
     usage: Usage | None = None  # made by the first `record_usage`
     blocked: Callable[[str, str], None] | None = None
+    jobs: list[Future[Any]] | None = None  # in pools, by `run_in_pool`
 
     @property
     def remaining_s(self) -> float | None:
@@ -35,6 +39,9 @@ class RunContext:
             return None
         return max(0.0, self.deadline - self.clock())
 
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 current_run: ContextVar[RunContext | None] = ContextVar("rollout_current_run", default=None)
 
@@ -65,3 +72,17 @@ def record_usage(
         if run.usage is None:
             run.usage = Usage()
         run.usage.add(int(input_tokens), int(output_tokens), nano, model)
+
+
+async def run_in_pool(pool: Executor, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Run a function in a pool of threads or processes, and wait for its result.
+
+    As ``loop.run_in_executor``, but the run that it belongs to keeps its slot of ``max_concurrency`` until the function
+    has really ended: a job that runs cannot be cancelled, and those of branches that were cut would fill the pool
+    unseen.
+    """
+    job = pool.submit(function, *args, **kwargs)
+    run = current_run.get()
+    if run is not None:
+        run.jobs = [*(run.jobs or ()), job]
+    return await asyncio.wrap_future(job)

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from rollout import gates as standard
+from rollout.domain.breaker import Breaker
+from rollout.domain.budget import Reserve
 from rollout.domain.call import Call, Parts, Reply
 from rollout.domain.comparison import Compare
-from rollout.domain.cost import Usage
+from rollout.domain.cost import Usage, nano_usd
+from rollout.domain.dispatching import Dispatch
 from rollout.domain.gates import GateSpec
+from rollout.domain.hedge import Hedge
+from rollout.domain.prices import PriceBook
 from rollout.domain.ramp import Ramp
+from rollout.domain.retry import Retry
 from rollout.errors import Problem
 from rollout.mistakes import mistakes
 
@@ -34,9 +41,19 @@ class Branch:
     * ``part``: the path in control's JSON where the part lives (``$``: all of it). Needed by the overlay. Default None.
     * ``required``: whether the candidate is impossible without it. Default True.
     * ``sla_s``: the expected time in seconds; a miss is counted. Default None.
+    * ``soft_timeout_s``: after this many seconds the candidate may be made without it: at once if it is optional, else
+      if the aggregator makes one of what is there. Default None.
     * ``hard_timeout_s``: the branch is cut and has failed after this many seconds. Default: the budget's ``latency_s``.
     * ``after``: names of branches whose parts it needs (``call.parts``). Default none.
     * ``when``: ``Call -> bool``; false skips the branch for this call. Default None (always).
+    * ``retry``: ``Retry(attempts=2)``: transient errors are tried again. Default None: never.
+    * ``hedge``: ``Hedge()``: a second attempt beside one that is slow; the first success wins. Default None.
+    * ``breaker``: ``Breaker()``: skipped for a while when it keeps failing. Default None.
+    * ``confidence``: ``part -> float`` in [0, 1], how sure the branch is of its part. Default None.
+    * ``escalate_below``: run only if a branch that it comes after is less sure than this, in [0, 1], or cannot say.
+      Default None. It is a second opinion: laid over the first, and never missed.
+    * ``reserve``: ``Reserve(tokens=…, usd=…, latency_s=…)``, what a run takes at most; it starts only while the budgets
+      of the call still cover that. Default None: nothing is reserved.
     * ``answers``: exception class → status: such an error is an answer of that status, not a failure. Default none.
     * ``max_concurrency``: runs at once in this process, live and shadow counted apart. Default 64.
     * ``effects``: ``"safe"`` or ``"write"``; a write branch only in ``join="replace"``, and never in shadow. Default
@@ -54,9 +71,16 @@ class Branch:
     part: str | None = None
     required: bool = True
     sla_s: float | None = None
+    soft_timeout_s: float | None = None
     hard_timeout_s: float | None = None
     after: str | Sequence[str] = ()
     when: Callable[[Call], bool] | None = None
+    retry: Retry | None = None
+    hedge: Hedge | None = None
+    breaker: Breaker | None = None
+    confidence: Callable[[Any], float] | None = None
+    escalate_below: float | None = None
+    reserve: Reserve | None = None
     answers: Mapping[type[BaseException], int] = field(default_factory=dict)
     max_concurrency: int = 64
     effects: Literal["safe", "write"] = "safe"
@@ -77,9 +101,23 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The limits of one whole call. ``latency_s``: seconds until the deadline; default 10."""
+    """The limits of one whole call, shared by its parallel branches, their retries and hedges.
+
+    * ``latency_s``: seconds until the deadline. Default 10.
+    * ``tokens``: of all models together, in and out. Default None: no limit.
+    * ``usd``: dollars, as text or Decimal where they must be exact. Default None: no limit.
+
+    A shadow has the same limits, and spends from an account of its own.
+    """
 
     latency_s: float = 10.0
+    tokens: int | None = None
+    usd: str | float | Decimal | None = None
+
+    @property
+    def nano(self) -> int | None:
+        """``usd`` in nano-dollars. Raises ``ValueError`` where it is no amount."""
+        return None if self.usd is None else nano_usd(self.usd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +130,8 @@ class Shadow:
     * ``reverse``: in ``join="replace"``, the share of live calls in which control runs in shadow. Default 0.01.
     * ``concurrency``: shadow trials at once in this process. Default 64.
     * ``queue``: shadow trials that may wait. Default 1 000. ``max_bytes``: bytes they may hold. Default 32 MiB.
+    * ``usd_per_day``: dollars that each branch may spend in shadow in a day (UTC), over all processes. Default None: no
+      limit.
     * ``max_lag_s``: when the event loop is later than this, shadow pauses for ``pause_s``. Defaults 0.05 and 5 seconds.
     """
 
@@ -101,6 +141,7 @@ class Shadow:
     concurrency: int = 64
     queue: int = 1_000
     max_bytes: int = 32 * 2**20
+    usd_per_day: str | float | Decimal | None = None
     max_lag_s: float = 0.05
     pause_s: float = 5.0
 
@@ -140,6 +181,11 @@ class Rollout:
       part at its ``part=``.
     * ``aggregate_all``: whether the aggregator also gets control replies that are not 2xx. Default False: they pass
       through.
+    * ``dispatch``: ``Call -> names`` of the branches to run for a call, such as ``rollout.dispatch.by_task``; the
+      others are skipped. Default None: all. If it raises: the required ones.
+    * ``quorum``: so many parts are enough, whoever they are of; then the rest is cut. ``required`` says nothing then.
+      Default None.
+    * ``prices``: ``PriceBook``, what models cost where ``record_usage`` is told no dollars. Default None: unknown.
     * ``join``: ``"overlay"`` (control always runs) or ``"replace"`` (the required branches stand in for it). Default
       overlay.
     * ``key``: ``Call -> str | None``, the targeting key. Default None: every call is drawn alone.
@@ -161,6 +207,9 @@ class Rollout:
     branches: Sequence[Branch]
     aggregate: Aggregate | None = None
     aggregate_all: bool = False
+    dispatch: Dispatch | None = None
+    quorum: int | None = None
+    prices: PriceBook | None = None
     join: Literal["overlay", "replace"] = "overlay"
     key: Callable[[Call], str | None] | None = None
     sticky: bool = True

@@ -219,6 +219,16 @@ class Parts(Mapping[str, Any]):
 NO_PARTS: Final = Parts()
 
 
+class Wait:
+    """What an aggregator returns to be asked again as soon as one part more is there: ``rollout.WAIT``."""
+
+    def __repr__(self) -> str:
+        return "rollout.WAIT"
+
+
+WAIT: Final = Wait()
+
+
 class Circumstances:
     """Everything of a call that is not the request: shared by calls that have nothing special, made anew for the
     others.

@@ -1,15 +1,16 @@
 """One run of one branch: supervisor, context and outcome in one object, because at three runs a call every object more
 is felt.
 
-It is settled exactly once, synchronously: by the branch that returns or raises, by the timer that cuts it, or by the
-caller that goes away. A body that swallows its cancellation is left behind as an orphan: nobody waits for it, but its
-slot in the bulkhead stays taken until it really ends.
+It is settled exactly once, synchronously: by the attempt that returns, by the last one that raises, by the timer that
+cuts it, or by the caller that goes away. An attempt that goes on after that (it swallowed its cancellation, or lost
+against a hedge) is an orphan: nobody waits for it, but its slot in the bulkhead stays taken until it really ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from rollout.context import RunContext, current_run
 from rollout.domain.call import Call
 from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
+from rollout.engine.attempts import Guards, wait_before_retry
 from rollout.engine.runs import OK
 from rollout.engine.station import Station
 from rollout.engine.stepping import first_step, stepped
@@ -32,11 +34,17 @@ class BranchRun(RunContext):
 
     # Without slots, so that what most runs never set can be a default of the class.
     usage: Usage | None = None
+    jobs = None
     outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
     part: Any = None
     error: BaseException | None = None
     reason = ""
     began = False
+    attempts = 1  # begun, hedges included
+    hedges = 0
+    under_way = 1  # attempts that have not ended
+    is_soft = False  # past its soft timeout, so that the candidate may be made without it
+    guards: Guards | None = None
     body: Any = None  # what the branch returned when it was called, until its first step is taken
     task: asyncio.Task[Any] | None = None
     finished = 0.0
@@ -46,7 +54,7 @@ class BranchRun(RunContext):
         self.call = call
         self.started = started
         self._fan: FanOut | None = fan
-        self._of = fan.of
+        self.of = fan.of
 
     @property
     def branch(self) -> str:  # type: ignore[override]  # a field of the base, like those below: here it is shared
@@ -58,7 +66,7 @@ class BranchRun(RunContext):
 
     @property
     def rollout(self) -> str:  # type: ignore[override]
-        return self._of.rollout
+        return self.of.rollout
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override]
@@ -66,11 +74,11 @@ class BranchRun(RunContext):
 
     @property
     def clock(self) -> Callable[[], float]:  # type: ignore[override]
-        return self._of.time
+        return self.of.time
 
     @property
     def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
-        return self._of.blocked if self.station.is_shadow else None
+        return self.of.blocked if self.station.is_shadow else None
 
     @property
     def took_s(self) -> float:
@@ -90,45 +98,104 @@ class BranchRun(RunContext):
         except StopIteration as done:
             self.settle(OK, done.value)
         except BaseException as error:
+            wait_s = wait_before_retry(self, error)
+            if wait_s is not None:
+                self.body = None
+                self._wait_for_it(context)
+                self.task = self.of.loop.create_task(self._until_end(context, wait_s=wait_s), context=context)
+                return None
             self._raised(error)
         else:
             body, self.body = self.body, None
-            if self.station.lane is not None:
-                self.station.lane.add(self, self.started)
+            self._wait_for_it(context)
             if body.__class__ is CoroutineType:
-                return self._until_end(stepped(body, context, waited))
+                return self._until_end(context, stepped(body, context, waited))
             # Another awaitable: it may belong to a task already, so nothing shares one with it.
-            self.task = self._of.loop.create_task(self._until_end(body), context=context)
+            self.task = self.of.loop.create_task(self._until_end(context, body), context=context)
             return None
         self.body = None
-        self._release()
+        self.release()
         return None
 
     def begin_alone(self, context: Context) -> None:
         """Run in a task of its own from the first step on."""
-        if self.station.lane is not None:
-            self.station.lane.add(self, self.started)
-        self.task = self._of.loop.create_task(self._until_end(), context=context)
+        self._wait_for_it(context)
+        self.task = self.of.loop.create_task(self._until_end(context), context=context)
 
-    async def _until_end(self, begun: Awaitable[Any] | None = None) -> None:
-        """Wait for what the branch has begun; without ``begun``, call it first."""
+    def _wait_for_it(self, context: Context) -> None:
+        """The run has to wait for something: what limits it begins."""
+        if not self.station.plain:
+            self.guarded().start_timers(self, context)
+
+    def guarded(self) -> Guards:
+        if self.guards is None:
+            self.guards = Guards()
+        return self.guards
+
+    async def _until_end(self, context: Context, begun: Awaitable[Any] | None = None, wait_s: float = 0.0) -> None:
+        """Wait for what the branch has begun, and try again where that may help. Without ``begun``: call it first, in
+        this task, whose context is the run's own, after ``wait_s`` seconds.
+        """
+        shares = begun is not None  # the task was another's to begin with, so its context is not the run's
+        late = False
         try:
-            if begun is None:
-                self.began = True
-                current_run.set(self)
-                begun = self.station.branch.run(self.call)
-            part = await begun
+            while True:
+                try:
+                    if wait_s:
+                        await asyncio.sleep(wait_s)
+                    if begun is None:
+                        self.began = True
+                        begun = self.attempt()
+                        if shares:
+                            begun = self.of.loop.create_task(begun, context=context)
+                    part = await self._within(begun)
+                except BaseException as error:
+                    late = self.outcome is not None
+                    again_s = None if late else wait_before_retry(self, error)
+                    if again_s is None:
+                        self._raised(error)
+                        return
+                    begun, wait_s = None, again_s
+                else:
+                    late = self.outcome is not None
+                    self.settle(OK, part)
+                    return
+        finally:
+            self.release(late=late)
+
+    async def beside(self) -> None:
+        """A further attempt, beside one that is slow."""
+        late = False
+        try:
+            part = await self._within(self.attempt())
         except BaseException as error:
+            late = self.outcome is not None
             self._raised(error)
         else:
+            late = self.outcome is not None
             self.settle(OK, part)
         finally:
-            self._release()
+            self.release(late=late)
+
+    async def attempt(self) -> Any:
+        """Call the branch once more, in a context of the run."""
+        current_run.set(self)
+        return await self.station.branch.run(self.call)
+
+    async def _within(self, begun: Awaitable[Any]) -> Any:
+        """The part of one attempt, within its own limit of time if it has one."""
+        retry = self.station.branch.retry
+        if retry is None or retry.attempt_timeout_s is None:
+            return await begun
+        async with asyncio.timeout(retry.attempt_timeout_s):
+            return await begun
 
     def _raised(self, error: BaseException) -> None:
-        """The branch has raised, which is data, ``SystemExit`` included: it must not end the user's server."""
+        """An attempt has raised, which is data, ``SystemExit`` included: it must not end the user's server."""
+        if self.under_way > 1 and isinstance(error, Exception):
+            return  # another attempt is under way, and may still succeed
         if isinstance(error, asyncio.CancelledError):
-            task = self.task
+            task = asyncio.current_task()
             if task is None or task.cancelling():
                 self.settle(RunOutcome.cancelled)
             else:  # nobody cancelled the run: something that it waited for was cancelled, and that is its failure
@@ -149,21 +216,30 @@ class BranchRun(RunContext):
         if fan is None:
             return
         self._fan = None  # the fan-out holds its runs: a reference back would leave a circle for the garbage collector
-        self.finished = self._of.time()
+        self.finished = self.of.time()
         self.outcome = outcome
         self.part = part
         if error is not None:
             self.error = error
-        if not self.station.plain:
-            if self.station.lane is not None:
-                self.station.lane.remove(self)
-            if outcome is OK:
-                self._meter(part, fan)
+        if self.guards is not None or not self.station.plain:
+            self.guarded().close(self)
         fan.count(self)
         fan.pending -= 1
         if fan.pending and outcome is OK and not fan.watched:
             return  # the common case: others are under way, and nobody waits for this one alone
         fan.settled(self)
+
+    def refuse(self, outcome: RunOutcome, reason: str = "", error: BaseException | None = None) -> None:
+        """End the run before it began."""
+        self.reason = reason
+        self.settle(outcome, error=error)
+
+    def soften(self) -> None:
+        """The soft timeout: the candidate may be made without it."""
+        fan = self._fan
+        if fan is not None:
+            self.is_soft = True
+            fan.softened(self)
 
     def expire(self) -> None:
         """The hard timeout."""
@@ -175,27 +251,54 @@ class BranchRun(RunContext):
             return
         error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
         self.settle(outcome, error=error)
-        task = self.task
-        if not self.began:
-            self._release()  # a task cancelled before its first step never runs its finally
+        self._cancel_attempts()
+        if self.began:
+            self.station.orphans += self.under_way
         else:
-            self.station.orphans += 1
-            self.reason = "orphan"
-        if task is not None:
-            task.cancel()
+            self.release()  # a task cancelled before its first step never runs its finally
 
-    def _release(self) -> None:
-        self.station.inflight -= 1
-        if self.reason == "orphan":
-            self.station.orphans -= 1
-        self.task = None  # the task holds this run: no circle here either
+    def _cancel_attempts(self) -> None:
+        """Cancel every attempt but the one that runs now."""
+        tasks = [self.task] if self.guards is None else [self.task, *self.guards.hedges]
+        now = asyncio.current_task() if len(tasks) > 1 else None
+        for task in tasks:
+            if task is not None and task is not now:
+                task.cancel()
 
-    def _meter(self, part: Any, fan: FanOut) -> None:
-        meter = self.station.branch.meter
-        try:
-            used = meter(part) if meter is not None else None
-        except Exception as error:  # a hook of the user's must not end a run
-            fan.of.hook_failed("meter", error)
-            return
-        if used is not None:
-            self.usage = used
+    def release(self, *, late: bool = False) -> None:
+        """An attempt has ended. ``late``: after the run."""
+        station = self.station
+        self.under_way -= 1
+        if late:
+            station.orphans -= 1
+        elif self.under_way > 0 and self.outcome is not None:  # it has won, and the others have lost
+            station.orphans += self.under_way
+            self._cancel_attempts()
+        if self.jobs is None or not self._held_by_jobs():
+            station.inflight -= 1
+        if self.under_way < 1:
+            self.task = None  # the task holds this run: no circle here either
+            self.guards = None
+
+    def _held_by_jobs(self) -> bool:
+        """Whether jobs in a pool go on, which nobody can cancel: the slot is given back when the last one has ended."""
+        jobs, self.jobs = [job for job in self.jobs or () if not job.done()], None
+        if not jobs:
+            return False
+        left, station, loop = len(jobs), self.station, self.of.loop
+        station.orphans += 1
+
+        def ended() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                station.inflight -= 1
+                station.orphans -= 1
+
+        def from_its_thread(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody asks for the slot any more
+                loop.call_soon_threadsafe(ended)
+
+        for job in jobs:
+            job.add_done_callback(from_its_thread)
+        return True

@@ -45,7 +45,7 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
         value = runtime.codec.loads(control.body)
         for name, step, path in runtime.places:
             run = runs[name]
-            if run.outcome is not _OK or run.usage is not None:
+            if run.outcome is not _OK or run.usage is not None or run.attempts > 1:
                 return False
             ours.append(path.get(value, _NOTHING) if step is None else value.get(step, _NOTHING))
             theirs.append(run.part)

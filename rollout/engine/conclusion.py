@@ -21,7 +21,7 @@ from rollout.domain.outcomes import RunOutcome
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.fanout import FanOut
 from rollout.engine.joining import AGGREGATE_TIMEOUT, CONTROL_NOT_JSON, Unjoinable, join, whole_reply
-from rollout.engine.runs import FAILED, RAN
+from rollout.engine.runs import ABSENT, FAILED, RAN
 from rollout.engine.writing import write
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def conclude(trial: Trial) -> None:
 async def _compare(trial: Trial, fan: FanOut) -> Result:
     """The outcome of the whole trial, with the comparison of each branch."""
     runtime, control = trial.runtime, trial.reply
-    failed = next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.branch.required), None)
+    failed = next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.required), None)
     if trial.control_error is not None:
         absent = _absent(fan) if failed is None else None
         if absent is not None:
@@ -134,8 +134,7 @@ def _suspects(trial: Trial, fan: FanOut, control: Reply) -> Suspects:
 
 def _absent(fan: FanOut) -> BranchRun | None:
     """A required branch that was asked for and had no chance to answer: cut with the call, or refused."""
-    missing = (RunOutcome.cancelled, RunOutcome.rejected, RunOutcome.shutdown)
-    return next((run for run in fan.runs.values() if run.outcome in missing and run.station.branch.required), None)
+    return next((run for run in fan.runs.values() if run.outcome in ABSENT and run.station.required), None)
 
 
 def _overlaid(trial: Trial, fan: FanOut) -> Result:
@@ -275,9 +274,10 @@ def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], contro
         figures.histogram("control").add(trial.control_s)
         figures.histogram("candidate").add(_latency(trial, members))
     run = trial.control_run
-    if run is not None and run.usage is not None and run.usage.cost is not None:
+    usage = None if run is None else trial.runtime.fan_outs.price(run.usage)
+    if usage is not None and usage.cost is not None:
         figures.add("control_costed")
-        figures.add("control_cost_nano", run.usage.cost)
+        figures.add("control_cost_nano", usage.cost)
 
 
 def _latency(trial: Trial, members: list[BranchRun]) -> float:

@@ -6,56 +6,76 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
+from dataclasses import dataclass
+from time import time as epoch
 from typing import Any, Final
 
-from rollout.definition import Branch
+from rollout.domain.budget import Account, DailyBudget
 from rollout.domain.call import Call, Parts
+from rollout.domain.cost import Usage
+from rollout.domain.dispatching import Dispatch, chosen_by
 from rollout.domain.outcomes import RunOutcome
+from rollout.domain.prices import PriceBook, priced
 from rollout.engine.branchrun import BranchRun
+from rollout.engine.doors import refuse_full, refused
 from rollout.engine.runs import OK
 from rollout.engine.station import Station
 from rollout.engine.timers import TimerLane
-from rollout.errors import Rejected
 
 _LONG_S: Final = 0.001
 #: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
-_NO_FAILURE = (RunOutcome.answered, RunOutcome.skipped)
+_NO_FAILURE: Final = (OK, RunOutcome.answered, RunOutcome.skipped)
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class FanOuts:
-    """What the fan-outs of a rollout share. ``hook_failed`` is told of hooks of the user's that raise, ``blocked``
-    of side effects that
-    the guarded client refused in shadow; ``deadlines`` is the timer lane of whole calls."""
+    """What the fan-outs of a rollout share.
 
-    __slots__ = ("blocked", "deadlines", "hook_failed", "live", "loop", "rollout", "shadow", "time")
+    ``deadlines``: the timer lane of whole calls. ``hook_failed`` is told of hooks of the user's that raise, ``blocked``
+    of side effects that the guarded client refused in shadow. ``asks``: whether an aggregator of the user's makes the
+    candidate, so that it may make one without a required branch that is late. ``tokens`` and ``nano``: the budget of
+    one call. ``daily``: of shadows. ``dice``, ``wall``: for jitter, and the epoch seconds of this machine.
+    """
 
-    def __init__(
-        self,
-        rollout: str,
-        loop: asyncio.AbstractEventLoop,
-        time: Callable[[], float],
-        live: Mapping[str, Station],
-        shadow: Mapping[str, Station],
-        deadlines: TimerLane,
-        hook_failed: Callable[[str, BaseException], None],
-        blocked: Callable[[str, str], None],
-    ) -> None:
-        self.rollout = rollout
-        self.loop = loop
-        self.time = time
-        self.live = live
-        self.shadow = shadow
-        self.deadlines = deadlines
-        self.hook_failed = hook_failed
-        self.blocked = blocked
+    rollout: str
+    loop: asyncio.AbstractEventLoop
+    time: Callable[[], float]
+    live: Mapping[str, Station]
+    shadow: Mapping[str, Station]
+    deadlines: TimerLane
+    hook_failed: Callable[[str, BaseException], None]
+    blocked: Callable[[str, str], None]
+    asks: bool = False
+    dispatch: Dispatch | None = None
+    quorum: int | None = None
+    tokens: int | None = None
+    nano: int | None = None
+    prices: PriceBook | None = None
+    daily: DailyBudget | None = None
+    dice: Callable[[], float] = random.random
+    wall: Callable[[], float] = epoch
+
+    def account(self) -> Account | None:
+        """What one call may spend; None where nothing limits it."""
+        if self.tokens is None and self.nano is None:
+            return None
+        return Account(self.tokens, self.nano)
+
+    def price(self, usage: Usage | None) -> Usage | None:
+        """The usage with its cost, where a model's price is known and nobody said the cost."""
+        return usage if usage is None or self.prices is None else priced(usage, self.prices)
 
 
 class FanOut:
-    """The runs of one call. ``failed``: the first required one that ended without a part or an answer; ``begun``:
-    when it started, on
-    the loop's clock."""
+    """The runs of one call.
+
+    ``failed``: the run that makes a candidate impossible, if one does. ``begun``: when it started, on the loop's clock.
+    ``pending``: runs that are not settled; ``soft``: those of them that the candidate may be made without by now.
+    ``ok``: how many have a part. ``chosen``: why the dispatch chose these branches.
+    """
 
     __slots__ = (
         "_for_all",
@@ -66,15 +86,20 @@ class FanOut:
         "_together",
         "_waiter",
         "_wanted",
+        "account",
         "begun",
         "call",
+        "chosen",
         "context",
         "count",
         "failed",
+        "has_budget",
         "of",
+        "ok",
         "pending",
         "runs",
         "shadow",
+        "soft",
         "stations",
     )
 
@@ -98,7 +123,12 @@ class FanOut:
         self.count = count
         self.runs: dict[str, BranchRun] = dict(earlier) if earlier else {}
         self.pending = 0
+        self.ok = 0
+        self.soft = 0
         self.failed: BranchRun | None = None
+        self.account = of.account()
+        self.has_budget = self.account is not None or (shadow and of.daily is not None)
+        self.chosen = ""
         self._names = names
         self._on_end: Callable[[], None] | None = None
         self._together: list[BranchRun] | None = None
@@ -122,7 +152,8 @@ class FanOut:
         together: list[BranchRun] = []
         self._together = together
         waiting: list[str] | None = None
-        for name in self._names:
+        names = self._names if self.of.dispatch is None else self._dispatched(self.of.dispatch)
+        for name in names:
             station = stations[name]
             if not station.after:
                 self._begin(station, self.call, now)
@@ -150,25 +181,35 @@ class FanOut:
             self._ended()
         return rest
 
+    def _dispatched(self, dispatch: Dispatch) -> Sequence[str]:
+        """The names that the dispatch chose for this call; the others are skipped."""
+        try:
+            found = chosen_by(dispatch, self.call, self.stations)
+            names, self.chosen = found.names, found.reason
+        except Exception as error:  # a hook of the user's, counted: what the candidate needs runs
+            self.of.hook_failed("dispatch", error)
+            names, self.chosen = [name for name, station in self.stations.items() if station.required], "failed"
+        for name in self._names:
+            if name not in names:
+                self._skip(self.stations[name], self.call, "dispatch")
+        return [name for name in self._names if name in names]
+
     def _begin(self, station: Station, call: Call, now: float) -> None:
         run = BranchRun(station, self, call, now)
         self.runs[station.name] = run
         self.pending += 1
-        branch = station.branch
-        if branch.when is not None and not self._wants(branch, call):
-            run.reason = "when"
-            run.settle(RunOutcome.skipped)
-        elif station.inflight >= branch.max_concurrency:
-            run.settle(
-                RunOutcome.rejected,
-                error=Rejected(f"branch {branch.name}: {branch.max_concurrency} runs are under way"),
-            )
+        if (self.has_budget or not station.open_door) and refused(self, run, now):
+            return
+        if station.inflight >= station.branch.max_concurrency:
+            refuse_full(run)
+            return
+        station.inflight += 1
+        if station.retry_budget is not None:
+            station.retry_budget.deposit(now)
+        if self._together is not None:
+            self._together.append(run)
         else:
-            station.inflight += 1
-            if self._together is not None:
-                self._together.append(run)
-            else:
-                run.begin_alone(self.context.copy())
+            run.begin_alone(self.context.copy())
 
     async def _in_turn(self, together: list[BranchRun]) -> None:
         task = asyncio.current_task()
@@ -195,7 +236,7 @@ class FanOut:
                     if other.outcome is None:
                         other.begin_alone(context.copy())
                 break
-            at = run.finished
+            at = run.finished or at
         return rest
 
     def _begin_waiting(self) -> None:
@@ -215,48 +256,67 @@ class FanOut:
                 self._wanted.remove(name)
                 moved = True
                 parts = {run.branch: run.part for run in needed if run is not None and run.outcome is OK}
-                call = self.call.with_(
-                    parts=Parts(parts, {name: "missing" for name in station.after if name not in parts})
-                )
-                if all(other in parts or not self.stations[other].branch.required for other in station.after):
+                missing = {other: _why_missing(self.runs.get(other)) for other in station.after if other not in parts}
+                call = self.call.with_(parts=Parts(parts, missing))
+                if all(other in parts or not self.stations[other].required for other in station.after):
                     self._begin(station, call, self.of.time())
                 else:
-                    self._skip(station, call)
+                    self._skip(station, call, "after")
 
-    def _skip(self, station: Station, call: Call) -> None:
+    def _skip(self, station: Station, call: Call, reason: str) -> None:
         run = BranchRun(station, self, call, self.of.time())
         self.runs[station.name] = run
         self.pending += 1
-        run.reason = "after"
-        run.settle(RunOutcome.skipped)
-
-    def _wants(self, branch: Branch, call: Call) -> bool:
-        try:
-            return bool(branch.when(call)) if branch.when is not None else True
-        except Exception as error:  # a hook of the user's, counted: what the candidate needs runs, the rest does not
-            self.of.hook_failed("when", error)
-            return branch.required
+        run.refuse(RunOutcome.skipped, reason)
 
     @property
     def watched(self) -> bool:
-        """Whether the end of a single run matters: a branch comes after it, or somebody waits for the first failure."""
-        return self._wanted is not None or self._waiter is not None
+        """Whether the end of a single run matters, and not only that of the last."""
+        return self._wanted is not None or self._waiter is not None or self.soft > 0 or self.of.quorum is not None
 
     def settled(self, run: BranchRun) -> None:
-        """A run has ended: start what waited for it; wake whoever waits for all, or for the first failure."""
+        """A run has ended: start what waited for it, end what is not needed any more, wake whoever waits."""
+        if run.outcome is OK:
+            self.ok += 1
+        if run.is_soft:
+            self.soft -= 1
         if self._wanted:
             self._begin_waiting()
-        if run.outcome is not OK and run.station.branch.required and run.outcome not in _NO_FAILURE:
+        if self.of.quorum is not None:
+            self._count_votes(self.of.quorum, run)
+        elif run.station.required and run.outcome not in _NO_FAILURE:
             self.failed = self.failed or run
-        if not self.pending:
-            self._ended()
+        self._look()
+
+    def softened(self, run: BranchRun) -> None:
+        """A run has passed its soft timeout: the candidate may be made without it, if that is possible at all."""
+        if self.of.asks or not run.station.required:
+            self.soft += 1
+            self._look()
+        else:
+            run.is_soft = False
+
+    def _count_votes(self, quorum: int, run: BranchRun) -> None:
+        """So many parts are enough; so few as are left to come are not."""
+        if self.ok >= quorum and self.pending:
+            self.cut(RunOutcome.cancelled, "quorum")
+        elif self.ok + self.pending + len(self._wanted or ()) < quorum:
+            self.failed = self.failed or run
+
+    def _look(self) -> None:
+        """Whether this was the last run, or what somebody waits for."""
         waiter = self._waiter
-        if (
-            waiter is not None
-            and not waiter.done()
-            and (not self.pending or (self.failed is not None and not self._for_all))
-        ):
+        if self.pending and self.pending == self.soft and self._on_end is not None:
+            self.cut(RunOutcome.soft_timeout)  # nobody asks: as the aggregator of a live call goes on without it
+        elif not self.pending:
+            self._ended()
+        if waiter is not None and not waiter.done() and (not self.pending or (self.is_decided and not self._for_all)):
             waiter.set_result(None)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether there can be a candidate by now, or can be none."""
+        return self.pending <= self.soft or self.failed is not None
 
     def _ended(self) -> None:
         if self._timed:
@@ -266,8 +326,14 @@ class FanOut:
             on_end()
 
     async def decided(self) -> None:
-        """Wait until every run is settled, or a required one has failed."""
-        if self.pending and self.failed is None:
+        """Wait until every run is settled or late, or a candidate is impossible."""
+        while not self.is_decided:
+            await self._wait(for_all=False)
+
+    async def changed(self) -> None:
+        """Wait until one run more is settled, if one is under way."""
+        pending = self.pending
+        while self.pending and self.pending == pending and self.failed is None:
             await self._wait(for_all=False)
 
     async def finished(self) -> None:
@@ -287,13 +353,15 @@ class FanOut:
         """The deadline of the call."""
         self.cut(RunOutcome.hard_timeout)
 
-    def cut(self, outcome: RunOutcome) -> None:
+    def cut(self, outcome: RunOutcome, reason: str = "") -> None:
         """End every run that is not settled, and start none of those that wait."""
         waiting, self._wanted = self._wanted, None
-        for name in waiting or ():
-            self._skip(self.stations[name], self.call)
         for run in list(self.runs.values()):
-            run.cut(outcome)
+            if run.outcome is None:
+                run.reason = reason
+                run.cut(outcome)
+        for name in waiting or ():
+            self._skip(self.stations[name], self.call, reason or "after")
 
     def parts(self) -> Parts:
         """What the aggregator gets."""
@@ -301,10 +369,17 @@ class FanOut:
         missing: dict[str, str] = {}
         for name in self.stations:
             run = self.runs.get(name)
-            if run is None:
-                missing[name] = "not_live"
-            elif run.outcome is OK:
+            if run is not None and run.outcome is OK:
                 parts[name] = run.part
             else:
-                missing[name] = f"{run.outcome}({run.reason})" if run.reason else str(run.outcome or "pending")
+                missing[name] = _why_missing(run)
         return Parts(parts, missing)
+
+
+def _why_missing(run: BranchRun | None) -> str:
+    """Such as ``"error"``, ``"skipped(when)"``, ``"not_live"``, ``"soft_timeout"`` (also of one that is under way)."""
+    if run is None:
+        return "not_live"
+    if run.outcome is None:
+        return "soft_timeout" if run.is_soft else "pending"
+    return f"{run.outcome}({run.reason})" if run.reason else str(run.outcome)

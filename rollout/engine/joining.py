@@ -7,7 +7,7 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
-from rollout.domain.call import Reply
+from rollout.domain.call import WAIT, Reply
 from rollout.domain.outcomes import RunOutcome
 from rollout.errors import RolloutError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STALE = ("Content-Length", "Content-Encoding", "ETag", "Transfer-Encoding")
 CONTROL_NOT_JSON = "control_not_json"
 AGGREGATE_TIMEOUT = "aggregate_timeout"
+WAITS = "aggregate_waits"
 
 
 class Unjoinable(RolloutError):
@@ -45,16 +46,25 @@ async def join(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
     if runtime.definition.aggregate is None:
         whole = whole_reply(runtime, fan)
         return whole if whole is not None else _laid_over(runtime, control, fan)
-    try:
-        made = _called(runtime.definition.aggregate, fan.call, control, fan.parts())
-        if inspect.isawaitable(made):
-            made = await _bounded(made, fan)
-    except Exception as error:
-        reply = runtime.reply_of_error(error)
-        if reply is None:
-            raise
-        return reply
-    return as_reply(made, control)
+    while True:
+        pending = fan.pending
+        try:
+            made = _called(runtime.definition.aggregate, fan.call, control, fan.parts())
+            if inspect.isawaitable(made):
+                made = await _bounded(made, fan)
+        except Exception as error:
+            reply = runtime.reply_of_error(error)
+            if reply is None:
+                raise
+            return reply
+        if made is not WAIT:
+            return as_reply(made, control)
+        if not pending:
+            raise Unjoinable(WAITS, "the aggregator waits for more parts, and none is under way")
+        if fan.pending == pending:
+            await fan.changed()
+        if fan.failed is not None:
+            raise Unjoinable(str(fan.failed.outcome), f"{fan.failed.branch} failed while the aggregator waited")
 
 
 def whole_reply(runtime: Runtime, fan: FanOut) -> Reply | None:

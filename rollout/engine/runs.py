@@ -13,8 +13,19 @@ if TYPE_CHECKING:
 
 OK: Final = RunOutcome.ok
 FAILED: Final = (RunOutcome.error, RunOutcome.hard_timeout)
+#: Cut by a timer, which is above the SLA.
+CUT_LATE: Final = (RunOutcome.soft_timeout, RunOutcome.hard_timeout)
 #: Outcomes that say something about the branch; the others say that it was not asked, or not until its end.
 RAN: Final = (RunOutcome.ok, RunOutcome.answered, *FAILED)
+#: Outcomes of a branch that was asked for and had no chance to answer: cut with the call, or refused at the door.
+ABSENT: Final = (
+    RunOutcome.soft_timeout,
+    RunOutcome.rejected,
+    RunOutcome.short_circuited,
+    RunOutcome.over_budget,
+    RunOutcome.cancelled,
+    RunOutcome.shutdown,
+)
 _MOST_ERROR_NAMES: Final = 50
 
 
@@ -37,7 +48,7 @@ class RunCell:
             self.took.add(took)
             if took > run.station.sla_s:
                 self.sla_missed += 1
-            if run.usage is None:
+            if run.usage is None and run.attempts == 1:
                 return
         if self.other is None:
             self.other = Figures()
@@ -61,17 +72,23 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
     outcome = run.outcome
     if outcome is not OK:
         figures.add(f"outcome:{outcome.value}")
+    if run.attempts > 1:
+        figures.add("retried", run.attempts - 1 - run.hedges)
+        figures.add("hedged", run.hedges)
+    if outcome in CUT_LATE and run.station.sla_s < float("inf"):
+        figures.add("sla_missed")
+    if outcome is RunOutcome.soft_timeout:
+        figures.add("runs")
     if outcome in FAILED:
         figures.add("runs")
-        if outcome is RunOutcome.hard_timeout and run.station.sla_s < float("inf"):
-            figures.add("sla_missed")
         if run.error is not None:
             figures.add(f"error:{_error_name(figures, run.error)}")
     if outcome not in RAN:
         return
     usage = run.usage
     if usage is None:
-        figures.add("costed")
+        if outcome is not OK:
+            figures.add("costed")
         return
     figures.add("tokens_in", usage.input_tokens)
     figures.add("tokens_out", usage.output_tokens)

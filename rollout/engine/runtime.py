@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rollout.definition import SAFE_METHODS, Rollout
+from rollout.domain.budget import DailyBudget
 from rollout.domain.call import NOTHING, Call, Reply
 from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.comparison import Comparator
+from rollout.domain.cost import nano_usd
 from rollout.domain.evidence import Figures
 from rollout.domain.flags import NO_ANSWER
 from rollout.domain.histogram import MANY, Histogram
@@ -89,18 +91,27 @@ class Runtime:
         self.comparator = Comparator(
             definition.compare, {b.name: b.part for b in definition.branches if b.part is not None}
         )
-        self.live_stations = stations_of(definition.branches, "live", timers)
-        self.shadow_stations = stations_of(definition.branches, "shadow", timers)
+        self.live_stations = stations_of(definition.branches, "live", timers, self.time())
+        self.shadow_stations = stations_of(definition.branches, "shadow", timers, self.time())
         self._timers = timers
+        per_day = definition.shadow.usd_per_day
         self.fan_outs = FanOuts(
-            self.name,
-            loop,
-            self.time,
-            self.live_stations,
-            self.shadow_stations,
-            timers.lane(self.latency_s),
-            self.hook_failed,
-            self.blocked,
+            rollout=self.name,
+            loop=loop,
+            time=self.time,
+            live=self.live_stations,
+            shadow=self.shadow_stations,
+            deadlines=timers.lane(self.latency_s),
+            hook_failed=self.hook_failed,
+            blocked=self.blocked,
+            asks=definition.aggregate is not None,
+            dispatch=definition.dispatch,
+            quorum=definition.quorum,
+            tokens=definition.budget.tokens,
+            nano=definition.budget.nano,
+            prices=definition.prices,
+            daily=None if per_day is None else DailyBudget(nano_usd(per_day)),
+            dice=dice,
         )
         self._seals = any(
             getattr(f, "needs_request", False) for f in (definition.aggregate, *(b.run for b in definition.branches))

@@ -5,6 +5,7 @@ is sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject
 from rollout.domain.histogram import MANY, Durations, Histogram
@@ -12,6 +13,8 @@ from rollout.domain.routing import Assignment, UnitPlan
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.cells import Cell
 from rollout.engine.runs import OK, RunCell
+
+_MOST_REASONS: Final = 50
 
 Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its runs
 
@@ -124,7 +127,7 @@ class Second:
             cell = cells[station.name] = RunCell()
         if self.sealed:
             return
-        if run.outcome is not OK or run.usage is not None:
+        if run.outcome is not OK or run.usage is not None or run.attempts > 1:
             cell.count(run)
             return
         took = run.finished - run.started
@@ -140,6 +143,12 @@ class Second:
         cell = self.tester_runs.setdefault(run.branch, RunCell())
         if not self.sealed:
             cell.count(run)
+
+    def chose(self, reason: str) -> None:
+        """The dispatch chose for this reason: one of at most 50, then ``other``."""
+        name = f"dispatch:{reason}"
+        known = self.funnel.starting("dispatch:")
+        self.funnel.add(name if reason in known or len(known) < _MOST_REASONS else "dispatch:other")
 
     def all_runs(self) -> Runs:
         """The figures of the runs, those of named testers too."""

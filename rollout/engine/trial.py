@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rollout.context import RunContext, current_run
 from rollout.domain.call import NO_PARTS, NOTHING, Call, Circumstances, Reply
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rollout.engine.view import View
 
 Handler = Callable[[Any], Awaitable[Any]]
+#: Ends of a live run that are the branch's failure.
+_BAD: Final = (RunOutcome.error, RunOutcome.hard_timeout, RunOutcome.rejected, RunOutcome.short_circuited)
 
 
 class ControlRun(RunContext):
@@ -42,6 +44,7 @@ class ControlRun(RunContext):
     is_shadow = False
     deadline = None
     usage = None
+    jobs = None
     blocked = None
 
     def __init__(self, runtime: Runtime) -> None:
@@ -264,6 +267,8 @@ class Trial:
             now = self.runtime.time()
             fan = self._fan_out(now, shadow=False)
             fan.start(now)
+            if fan.chosen and self.second is not None:
+                self.second.chose(fan.chosen)
         except Exception as error:
             self.runtime.fault("start", error)
             if self.fan is not None:
@@ -289,7 +294,9 @@ class Trial:
             self._count(Fault(None, "", None))
             raise
         except Exception as error:
+            fan.cut(RunOutcome.cancelled)
             return self._fall_back(response, runtime.join_failed(error), self._blamed_for(error))
+        fan.cut(RunOutcome.soft_timeout)  # what the candidate was made without
         self._served(candidate)
         return native
 
@@ -331,6 +338,7 @@ class Trial:
             reason = "late" if late else runtime.join_failed(error)
             blamed = self._blamed_for(error)
         if not reason:
+            fan.cut(RunOutcome.soft_timeout)  # what the candidate was made without
             self._served(candidate)
             if isinstance(native, BaseException):
                 raise native
@@ -402,8 +410,11 @@ class Trial:
         unit_of = self.view.unit_of
         if all_of_them:
             return frozenset(unit_of[name] for name in self.assignment.live)
-        bad = (RunOutcome.error, RunOutcome.hard_timeout, RunOutcome.rejected)
-        return frozenset(unit_of[name] for name, run in self.fan.runs.items() if run.outcome in bad)
+        return frozenset(
+            unit_of[name]
+            for name, run in self.fan.runs.items()
+            if run.outcome in _BAD or (run.outcome is RunOutcome.over_budget and run.station.required)
+        )
 
     # ---- the shadow
 
@@ -459,7 +470,11 @@ class Trial:
                 second = self.view.second(int(now + runtime.tally.offset))
             self.second = second
             second.begun += 1
-            return self._fan_out(now, shadow=True).start(now, self._both_sides, task)
+            fan = self._fan_out(now, shadow=True)
+            rest = fan.start(now, self._both_sides, task)
+            if fan.chosen:
+                second.chose(fan.chosen)
+            return rest
         except Exception as error:
             self.runtime.fault("shadow", error)
             self._end()

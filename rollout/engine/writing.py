@@ -88,7 +88,7 @@ def _run(trial: Trial, run: BranchRun) -> RunRecord:
         "shadow" if run.is_shadow else "live",
         run.outcome.value,
         run.finished - run.started,
-        1,
+        run.attempts,
         0 if usage is None else usage.input_tokens,
         0 if usage is None else usage.output_tokens,
         0 if usage is None else usage.cost,

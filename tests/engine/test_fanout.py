@@ -97,7 +97,7 @@ async def test_a_branch_runs_without_the_part_of_an_optional_one_and_is_told() -
         ),
         live=EVERYBODY,
     ) as world:
-        assert (await world.get()).json()["b"] == {"a": "missing"}
+        assert (await world.get()).json()["b"] == {"a": "error"}
 
 
 async def test_when_false_skips_and_the_reply_keeps_control_s_part() -> None:
@@ -360,9 +360,9 @@ async def test_the_error_of_a_cut_run_says_so() -> None:
     async with running(rollout_of(slow, full, aggregate=parts_of), live=EVERYBODY) as world:
         begun = FanOut.start
 
-        def start(fan: FanOut, now: float) -> None:
+        def start(fan: FanOut, *arguments: Any) -> Any:
             seen.append(fan)
-            begun(fan, now)
+            return begun(fan, *arguments)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FanOut, "start", start)

@@ -1,0 +1,87 @@
+"""The doors that a run passes before it begins: wanted, covered by the budgets, not short-circuited."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rollout.domain.outcomes import RunOutcome
+from rollout.engine.attempts import Guards
+from rollout.errors import Rejected
+
+if TYPE_CHECKING:
+    from rollout.engine.branchrun import BranchRun
+    from rollout.engine.fanout import FanOut
+
+
+def refused(fan: FanOut, run: BranchRun, now: float) -> bool:
+    """Whether a run must not begin; it is settled then. What it needs of budgets and breaker is taken otherwise."""
+    station, branch = run.station, run.station.branch
+    if branch.when is not None and not _wanted(fan, run):
+        run.refuse(RunOutcome.skipped, "when")
+    elif branch.escalate_below is not None and _is_sure(fan, run, branch.escalate_below):
+        run.refuse(RunOutcome.skipped, "confident")
+    elif station.inflight >= branch.max_concurrency:
+        refuse_full(run)
+    elif (missing := _uncovered(fan, run, now)) is not None:
+        run.refuse(RunOutcome.over_budget, missing)
+    elif station.circuit is not None and not _admitted(run, now):
+        run.refuse(RunOutcome.short_circuited)
+    else:
+        return False
+    return True
+
+
+def refuse_full(run: BranchRun) -> None:
+    most = run.station.branch.max_concurrency
+    run.refuse(RunOutcome.rejected, error=Rejected(f"branch {run.branch}: {most} runs are under way"))
+
+
+def _wanted(fan: FanOut, run: BranchRun) -> bool:
+    branch = run.station.branch
+    try:
+        return bool(branch.when(run.call)) if branch.when is not None else True
+    except Exception as error:  # a hook of the user's, counted: what the candidate needs runs, the rest does not
+        fan.of.hook_failed("when", error)
+        return run.station.required
+
+
+def _is_sure(fan: FanOut, run: BranchRun, threshold: float) -> bool:
+    """Whether every branch that it comes after is as sure of its part as ``threshold`` asks. Who cannot say is not."""
+    for name in run.station.after:
+        first = fan.runs.get(name)
+        if first is None or first.outcome is not RunOutcome.ok:
+            return False
+        confidence = first.station.branch.confidence
+        try:
+            sure = math.nan if confidence is None else float(confidence(first.part))
+        except Exception as error:  # a hook of the user's
+            fan.of.hook_failed("confidence", error)
+            return False
+        if not threshold <= sure <= 1.0:  # NaN, and what is above 1, are no answer
+            return False
+    return True
+
+
+def _uncovered(fan: FanOut, run: BranchRun, now: float) -> str | None:
+    """What does not cover the reservation of a run: ``time``, ``tokens``, ``usd``, ``usd_per_day``; None: all do."""
+    reserve = run.station.branch.reserve
+    deadline = run.call.deadline
+    if reserve is not None and deadline is not None and deadline - now < reserve.latency_s:
+        return "time"
+    if not fan.has_budget:
+        return None
+    guards = run.guards = Guards()
+    return guards.refusal(run, fan.account)
+
+
+def _admitted(run: BranchRun, now: float) -> bool:
+    circuit = run.station.circuit
+    assert circuit is not None
+    permit = circuit.admit(now)
+    if permit is None:
+        if run.guards is not None:
+            run.guards.give_back()
+        return False
+    run.guarded().permit = permit
+    return True
