@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rollout.domain.call import Call, CallSource, Reply
 from rollout.domain.evidence import Block, Figures, Subject, UnitBlock
 from rollout.domain.gates import GateState
+from rollout.domain.inbox import Stored
 from rollout.domain.state import BranchState, Change, Decision, FlagOverride, Lease, Policy, Snapshot
 
 
@@ -396,3 +397,117 @@ class Host(Protocol):
         raises.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEvent:
+    """One verified event, to be stored. ``id``: its own among those of the webhook. ``body``: JSON object, as signed."""
+
+    webhook: str
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedEvent:
+    """An event that ``holder`` may deliver for as long as its lease lasts.
+
+    ``received_at``: epoch seconds by the database's clock. ``attempt``: counts from 1. ``done``: the steps that were
+    finished in earlier attempts. ``epoch``: rises whenever the event is taken; it refuses a late holder.
+    """
+
+    webhook: str
+    id: str
+    body: bytes
+    received_at: float
+    attempt: int
+    done: frozenset[str]
+    holder: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEvent:
+    """An event that is not tried any more. Times in epoch seconds; ``error``: the class of what the last attempt
+    raised, or ``timeout``, or ``crash`` where no attempt lived to say.
+    """
+
+    id: str
+    received_at: float
+    died_at: float
+    attempts: int
+    done: frozenset[str]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxCounts:
+    """How many events wait, are under way, and are dead. ``oldest_at``: when the oldest of the first two came (epoch
+    seconds); None where there is none.
+    """
+
+    waiting: int = 0
+    under_way: int = 0
+    dead: int = 0
+    oldest_at: float | None = None
+
+
+class Inbox(Protocol):
+    """The events of webhooks between their receipt and their end.
+
+    Every method raises ``DatabaseError`` when the database cannot be used. Those that take a ``LeasedEvent`` raise
+    ``Fenced``, having changed nothing, if it was taken by another since, or has ended. The body is kept while the
+    event waits, is under way or is dead, and emptied once it is done; its id stays, to refuse replays.
+    """
+
+    async def put(self, event: InboxEvent, most: int) -> Stored:
+        """Store an event durably, once for its id. ``full``: about ``most`` bodies are kept, and nothing was stored."""
+        ...
+
+    async def take(self, webhook: str, holder: str, most: int, lease_s: float) -> list[LeasedEvent]:
+        """Take at most ``most`` events that are due, for ``lease_s`` seconds: those whose wait, or lease, is over. No
+        two callers get the same.
+        """
+        ...
+
+    async def renew(self, event: LeasedEvent, lease_s: float) -> None:
+        """Let the lease last ``lease_s`` seconds from now."""
+        ...
+
+    async def finish(self, event: LeasedEvent, step: str) -> None:
+        """Remember that a step is done. ``ValueError`` above 1 000 steps."""
+        ...
+
+    async def complete(self, event: LeasedEvent) -> None:
+        """The event is done: its body goes."""
+        ...
+
+    async def postpone(self, event: LeasedEvent, wait_s: float, error: str) -> None:
+        """The attempt failed: the next may begin in ``wait_s`` seconds."""
+        ...
+
+    async def bury(self, event: LeasedEvent, error: str) -> None:
+        """The event is dead: kept with its body, and not taken again unless ``revive`` is called."""
+        ...
+
+    async def give_back(self, event: LeasedEvent) -> None:
+        """The attempt was broken off by a shutdown: it does not count, and the next may begin at once."""
+        ...
+
+    async def revive(self, webhook: str, event_id: str) -> bool:
+        """Let a dead event be tried again, from its first attempt, without the steps that are done; whether there is
+        such a one.
+        """
+        ...
+
+    async def counts(self, webhook: str) -> InboxCounts: ...
+
+    async def dead(self, webhook: str, limit: int = 50) -> list[DeadEvent]:
+        """The dead, the latest first."""
+        ...
+
+    async def expire(self, webhook: str, ttl_s: float) -> int:
+        """Delete what is done or dead and was received more than ``ttl_s`` seconds ago; how many went."""
+        ...
+
+    async def close(self) -> None: ...

@@ -24,6 +24,18 @@ async def open_backend(url: str, *, migrate: bool | None = None, create: bool = 
     ``DatabaseError`` within about 10 seconds if the database cannot be used, ``SchemaError`` if its schema is another
     version's.
     """
+    database = await open_database(url, migrate=migrate, create=create, process=process)
+    state = SqlStateStore(database)
+
+    async def close() -> None:
+        await state.close()
+        await database.close()
+
+    return Backend(state=state, ledger=SqlLedger(database), url=database.target.shown, close=close)
+
+
+async def open_database(url: str, *, migrate: bool | None, create: bool, process: str) -> Database:
+    """The database at ``url``, checked; what ``open_backend`` says of its arguments and errors holds."""
     target = target_of(url)
     if target.sqlite and create and migrate is not False:
         schema.ensure_folder(target)
@@ -41,16 +53,10 @@ async def open_backend(url: str, *, migrate: bool | None = None, create: bool = 
             revision = await _revision(database)
         schema.refuse_strange(revision, target)
         schema.refuse_old(revision, target)
-        state = SqlStateStore(database)
     except BaseException:
         await database.close()
         raise
-
-    async def close() -> None:
-        await state.close()
-        await database.close()
-
-    return Backend(state=state, ledger=SqlLedger(database), url=target.shown, close=close)
+    return database
 
 
 async def _revision(database: Database) -> str | None:
