@@ -197,7 +197,7 @@ def _asked_s(text: str, wall: float) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
         at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return max(0.0, at - wall)
 
@@ -205,8 +205,8 @@ def _asked_s(text: str, wall: float) -> float | None:
 class RetryBudget:
     """What one branch may spend on retries and hedges: ``share`` of a retry for each call, and ``per_s`` each second.
 
-    It starts with ``per_s`` retries. From then on, over any stretch of ``t`` seconds with ``n`` calls, it grants at
-    most ``share``·n + ``per_s``·(t + 1) from its start.
+    It starts with ``per_s`` retries; in its first ``t`` seconds, with ``n`` calls, it grants at most
+    ``share``·n + ``per_s``·(t + 1).
 
     What is not used fades, with a time constant of 10 seconds: after a long quiet, 10 · ``per_s`` are there, and under
     a steady load, 10 seconds of calls beside. The last whole retry does not fade, so that a branch with a call a minute

@@ -6,7 +6,8 @@ import asyncio
 import copy
 import pickle
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, nan
 from typing import Any
@@ -236,6 +237,21 @@ def test_a_layer_that_never_tries_again_leaves_it_to_the_one_above() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(value: object, wanted: float) -> None:
     assert retry_after_s(Answered(headers={"Retry-After": value}), WALL) == wanted
+
+
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process's local time is nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_a_date_without_a_zone_is_utc_wherever_the_process_runs() -> None:
+    assert retry_after_s(Answered(headers={"Retry-After": "Tue Nov 14 22:13:50 2023"}), WALL) == 30.0
 
 
 @pytest.mark.parametrize(
