@@ -45,16 +45,24 @@ def usd_text(nano: float | None) -> str:
 
 @dataclass(slots=True)
 class Usage:
-    """What one run used: tokens, and its cost in nano-dollars (None: unknown). Mutable only while the run lasts."""
+    """What one run used: tokens, and its cost in nano-dollars (None: unknown). Mutable only while the run lasts.
+
+    ``cached_tokens``: those of ``input_tokens`` that were read from a cache of prompts.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     nano: int | None = None
     model: str = ""
     priced: bool = True  # False as soon as one call of a model came without a price
+    cached_tokens: int = 0
+    priceable: bool = True  # False where the price of no one model gives the cost of the sum
 
     def add(self, input_tokens: int, output_tokens: int, nano: int | None, model: str) -> None:
         """One more call of a model. A call without a price makes the cost of the whole run unknown."""
+        used_before = self.input_tokens or self.output_tokens
+        if (used_before and model != self.model) or not (input_tokens or output_tokens):
+            self.priceable = False  # tokens of several models, or of a call that told none
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         if model:
@@ -67,6 +75,6 @@ class Usage:
     @property
     def cost(self) -> int | None:
         """Nano-dollars, or None where unknown. A run that recorded nothing cost 0."""
-        if not self.priced:
+        if not self.priced or (self.nano is None and (self.input_tokens or self.output_tokens)):
             return None
         return self.nano or 0

@@ -25,7 +25,7 @@ Fallback = Callable[[str, int, int, int], "int | None"]
 _HIGHEST_USD: Final = 1_000_000  # a dollar a token: above it, somebody wrote the price of a token, or nano-dollars
 _DECIMALS: Final = 30  # a float has at most 17 digits; 1e-999999 would make sums of a million digits
 #: What follows a name and leaves the model the same: a date, a number of a build, "latest"; a tag or an @version.
-_VERSION: Final = re.compile(r"(-(\d{4}-\d{2}-\d{2}|\d{3,8}|latest))?([:@].*)?", re.DOTALL)
+_VERSION: Final = re.compile(r"(-(\d{4}-\d{2}-\d{2}|\d{3,8}|latest))?([:@].+)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
