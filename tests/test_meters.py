@@ -373,6 +373,12 @@ async def test_a_stream_that_lies_comes_through_and_its_usage_is_unknown(
     )
 
 
+async def test_what_a_stream_told_before_it_lied_is_not_believed_either(run: RunContext) -> None:
+    chunks = [MESSAGE_EVENTS[0], {"type": "message_delta", "usage": {"output_tokens": True}}]
+    assert [chunk async for chunk in metered(Stream(chunks), BOOK)] == chunks
+    assert used(run) == (0, 0, None, "claude")
+
+
 async def test_chunks_and_prices_that_raise_do_not_disturb_the_stream(
     run: RunContext, caplog: pytest.LogCaptureFixture
 ) -> None:
