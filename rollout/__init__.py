@@ -2,19 +2,25 @@
 rolls back by itself.
 """
 
-from rollout import gates
-from rollout.context import in_shadow, record_usage
+from rollout import dispatch, gates, meters
+from rollout.context import in_shadow, record_usage, run_in_pool
 from rollout.definition import Branch, Budget, Rollout, Shadow, Store
-from rollout.domain.call import Call, Parts, Reply
+from rollout.domain.breaker import Breaker
+from rollout.domain.budget import Reserve
+from rollout.domain.call import WAIT, Call, Parts, Reply
 from rollout.domain.comparison import Compare
 from rollout.domain.cost import Usage
+from rollout.domain.hedge import Hedge
 from rollout.domain.html import html
+from rollout.domain.prices import Price, PriceBook
 from rollout.domain.ramp import Ramp
+from rollout.domain.retry import Retry
 from rollout.errors import (
     BranchTimeout,
     Conflict,
     DatabaseError,
     DeclarationError,
+    FanOutFailed,
     Fenced,
     IllegalTransition,
     Problem,
@@ -26,24 +32,35 @@ from rollout.errors import (
     SpecError,
     UnknownName,
 )
+from rollout.fan_out import Answer, FanOut
 
 __all__ = [
+    "WAIT",
+    "Answer",
     "Branch",
     "BranchTimeout",
+    "Breaker",
     "Budget",
     "Call",
     "Compare",
     "Conflict",
     "DatabaseError",
     "DeclarationError",
+    "FanOut",
+    "FanOutFailed",
     "Fenced",
+    "Hedge",
     "IllegalTransition",
     "Parts",
+    "Price",
+    "PriceBook",
     "Problem",
     "Ramp",
     "Refused",
     "Rejected",
     "Reply",
+    "Reserve",
+    "Retry",
     "Rollout",
     "RolloutError",
     "SchemaError",
@@ -53,8 +70,11 @@ __all__ = [
     "Store",
     "UnknownName",
     "Usage",
+    "dispatch",
     "gates",
     "html",
     "in_shadow",
+    "meters",
     "record_usage",
+    "run_in_pool",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 
 class RolloutError(Exception):
@@ -90,6 +91,17 @@ class SpecError(RolloutError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         head = f"{path}: {len(self.problems)} mistake{'s' if len(self.problems) != 1 else ''}:"
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class FanOutFailed(RolloutError):
+    """A fan-out has no answer. ``parts`` holds what came all the same, ``parts.missing`` why the rest is not there;
+    ``runs`` how each branch ended, by name. Its cause is the error of the branch, or of the aggregator.
+    """
+
+    def __init__(self, name: str, why: str, parts: Any, runs: Mapping[str, Any]) -> None:
+        self.parts = parts
+        self.runs = runs
+        super().__init__(f"fan-out {name}: {why}")
 
 
 class SideEffectRefused(RolloutError):

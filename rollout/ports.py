@@ -401,7 +401,7 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxEvent:
-    """One verified event, to be stored. ``id``: its own among those of the webhook. ``body``: JSON object, as signed."""
+    """A verified event to be stored. ``id``: its own among those of the webhook. ``body``: a JSON object, as signed."""
 
     webhook: str
     id: str

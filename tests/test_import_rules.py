@@ -38,6 +38,7 @@ DECLARED = (
     "rollout.context",
     "rollout.usage",
     "rollout.meters",
+    "rollout.dispatch",
 )
 ANY_OF_ROLLOUT = ("rollout", *DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*", "rollout.resources")
 ANY_ADAPTER = (
@@ -65,13 +66,15 @@ RULES = {
     "rollout/context": Rule(may=DECLARED),
     "rollout/usage": Rule(may=DECLARED),
     "rollout/meters": Rule(may=DECLARED),
+    "rollout/dispatch": Rule(may=DECLARED),
+    "rollout/fan_out": Rule(may=(*DECLARED, "rollout.engine.*")),
     "rollout/ports": Rule(may=("rollout.domain.*", "rollout.errors")),
     "rollout/engine": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
     "rollout/usecases": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*")),
     "rollout/testing": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.testing.*")),
     "rollout/resources": Rule(may=("rollout.errors",)),
     "rollout/__main__": Rule(may=("rollout.resources",)),
-    "rollout/__init__": Rule(may=DECLARED),
+    "rollout/__init__": Rule(may=(*DECLARED, "rollout.fan_out")),
     "adapters/rollout_aiohttp": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_aiohttp.*", "aiohttp.*", "multidict.*", "yarl.*"),
     ),

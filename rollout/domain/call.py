@@ -234,7 +234,7 @@ class Circumstances:
     others.
     """
 
-    __slots__ = ("body", "clock", "deadline", "is_shadow", "key", "parts", "state")
+    __slots__ = ("body", "clock", "deadline", "is_shadow", "key", "parts", "state", "value")
 
     def __init__(
         self,
@@ -245,7 +245,9 @@ class Circumstances:
         is_shadow: bool = False,
         deadline: float | None = None,
         clock: Callable[[], float] | None = None,
+        value: Any = None,
     ) -> None:
+        self.value = value
         self.body = body
         self.key = key
         self.state = state
@@ -256,6 +258,7 @@ class Circumstances:
 
 
 _PLAIN: Final = Circumstances()
+_NO_REQUEST: Final = CallData(method="", path="", route="")
 
 
 class Call:
@@ -281,9 +284,15 @@ class Call:
         is_shadow: bool = False,
         deadline: float | None = None,
         clock: Callable[[], float] | None = None,
+        value: Any = None,
     ) -> Call:
         """A call with everything said. ``deadline`` is absolute, in seconds of ``clock``."""
-        return Call(source, Circumstances(body, key, state, parts, is_shadow, deadline, clock))
+        return Call(source, Circumstances(body, key, state, parts, is_shadow, deadline, clock, value))
+
+    @staticmethod
+    def of_value(value: Any, *, key: str | None = None, state: Mapping[str, Any] = NOTHING) -> Call:
+        """A plain Python call: ``value`` is what the branches are to work on."""
+        return Call(_NO_REQUEST, Circumstances(b"", key, state, value=value))
 
     @property
     def source(self) -> CallSource:
@@ -304,6 +313,11 @@ class Call:
     def state(self) -> Mapping[str, Any]:
         """What ``capture=`` returned."""
         return self._about.state
+
+    @property
+    def value(self) -> Any:
+        """What a plain Python call was made with; None where a request is the originator."""
+        return self._about.value
 
     @property
     def parts(self) -> Parts:
@@ -381,8 +395,9 @@ class Call:
         parts: Parts | None = None,
         is_shadow: bool | None = None,
         deadline: float | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> Call:
-        """The same call with other parts, mode or deadline."""
+        """The same call with other parts, mode or deadline. ``clock``: of the deadline."""
         about = self._about
         return Call(
             self._source,
@@ -393,7 +408,8 @@ class Call:
                 about.parts if parts is None else parts,
                 about.is_shadow if is_shadow is None else is_shadow,
                 about.deadline if deadline is None else deadline,
-                about.clock,
+                about.clock if clock is None else clock,
+                about.value,
             ),
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rollout.domain.breaker import Ending
 from rollout.domain.budget import Account, DailyBudget, Reservation
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.retry import mark_retried, next_attempt
+from rollout.domain.retry import next_attempt
 
 if TYPE_CHECKING:
     from rollout.engine.branchrun import BranchRun
@@ -189,22 +189,21 @@ def wait_before_retry(run: BranchRun, error: BaseException) -> float | None:
     if retry is None or budget is None or not isinstance(error, Exception) or run.under_way > 1:
         return None
     now = run.of.time()
-    remaining_s = None if run.call.deadline is None else run.call.deadline - now
-    found = next_attempt(
-        retry,
-        error,
-        attempt=run.attempts,
-        remaining_s=remaining_s,
-        dice=run.of.dice(),
-        budget=budget,
-        now=now,
-        wall=run.of.wall(),
-    )
-    if isinstance(found, str):
-        if run.attempts > 1:
-            mark_retried(error)
+    try:
+        found = next_attempt(
+            retry,
+            error,
+            attempt=run.attempts,
+            remaining_s=None if run.call.deadline is None else run.call.deadline - now,
+            dice=run.of.dice(),
+            budget=budget,
+            now=now,
+            wall=run.of.wall(),
+        )
+    except Exception as failure:  # of `transient=`, a hook of the user's
+        run.of.hook_failed("transient", failure)
         return None
-    if run.guards is not None and not run.guards.reserve(run):
+    if isinstance(found, str) or (run.guards is not None and not run.guards.reserve(run)):
         return None
     run.attempts += 1
     return found

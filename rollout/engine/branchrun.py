@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
 from types import CoroutineType
@@ -34,7 +35,7 @@ class BranchRun(RunContext):
 
     # Without slots, so that what most runs never set can be a default of the class.
     usage: Usage | None = None
-    jobs = None
+    jobs: list[Future[Any]] | None = None
     outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
     part: Any = None
     error: BaseException | None = None

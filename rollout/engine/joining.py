@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rollout.domain.call import WAIT, Reply
@@ -46,19 +47,31 @@ async def join(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
     if runtime.definition.aggregate is None:
         whole = whole_reply(runtime, fan)
         return whole if whole is not None else _laid_over(runtime, control, fan)
+    aggregate = runtime.definition.aggregate
+    try:
+        made = await asked(fan, lambda: aggregate(fan.call, control, fan.parts()))
+    except Unjoinable:
+        raise
+    except Exception as error:
+        reply = runtime.reply_of_error(error)
+        if reply is None:
+            raise
+        return reply
+    return as_reply(made, control)
+
+
+async def asked(fan: FanOut, aggregate: Callable[[], Any]) -> Any:
+    """What an aggregator makes of the parts that are there; asked again while it returns ``WAIT`` and more may come.
+
+    Raises what it raises, and ``Unjoinable`` where it comes too late, or waits for what cannot come.
+    """
     while True:
         pending = fan.pending
-        try:
-            made = _called(runtime.definition.aggregate, fan.call, control, fan.parts())
-            if inspect.isawaitable(made):
-                made = await _bounded(made, fan)
-        except Exception as error:
-            reply = runtime.reply_of_error(error)
-            if reply is None:
-                raise
-            return reply
+        made = _called(aggregate)
+        if inspect.isawaitable(made):
+            made = await _bounded(made, fan)
         if made is not WAIT:
-            return as_reply(made, control)
+            return made
         if not pending:
             raise Unjoinable(WAITS, "the aggregator waits for more parts, and none is under way")
         if fan.pending == pending:
@@ -143,10 +156,10 @@ def _declared_answer(error: BaseException | None, answers: Any) -> Reply:
     return Reply(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{status}".encode())
 
 
-def _called(aggregate: Any, *arguments: Any) -> Any:
+def _called(aggregate: Callable[[], Any]) -> Any:
     """What an aggregator returns. To exit or to be cancelled is its failure, and nobody else's end."""
     try:
-        return aggregate(*arguments)
+        return aggregate()
     except (asyncio.CancelledError, SystemExit) as error:
         raise RuntimeError(f"the aggregator raised {type(error).__name__}") from error
 

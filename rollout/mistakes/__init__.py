@@ -16,6 +16,7 @@ from rollout.domain.ramp import Ramp
 from rollout.errors import Problem
 from rollout.mistakes.branches import of_branches
 from rollout.mistakes.checks import NAME_REMEDY, is_name, is_number, of_flag, of_hook, path_or_problem
+from rollout.mistakes.choice import of_budget, of_choice, of_dollars
 
 if TYPE_CHECKING:
     from rollout.definition import Rollout
@@ -31,9 +32,12 @@ def mistakes(rollout: Rollout) -> Iterator[Problem]:
         yield Problem(where, f"branches is {rollout.branches!r}", "give a list of Branch(...)")
     else:
         yield from of_branches(rollout, where)
+        yield from of_choice(rollout, where)
     yield from _of_ramp_and_compare(rollout, where)
     yield from _of_gates(rollout.gates, where)
     yield from _of_numbers(rollout, where)
+    yield from of_budget(rollout.budget, f"{where}, budget")
+    yield from of_dollars(getattr(rollout.shadow, "usd_per_day", None), f"{where}, shadow", "usd_per_day")
     yield from _of_store(rollout, where)
 
 

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final, TypeGuard
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol, TypeGuard
 
+from rollout.domain.cost import nano_usd
 from rollout.domain.paths import Path, PathError
 from rollout.errors import Problem
 
 NAME_REMEDY: Final = "use a letter, then letters, digits, _ . - (at most 63)"
 _NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
+
+
+class HasBranches(Protocol):
+    """A rollout, or a fan-out on its own."""
+
+    @property
+    def branches(self) -> Sequence[Any]: ...
+    @property
+    def join(self) -> str: ...
+    @property
+    def aggregate(self) -> Any: ...
+    @property
+    def budget(self) -> Any: ...
+    @property
+    def dispatch(self) -> Any: ...
+    @property
+    def quorum(self) -> int | None: ...
+    @property
+    def prices(self) -> Any: ...
 
 
 def of_flag(where: str, flag: Any) -> Iterator[Problem]:
@@ -42,6 +62,14 @@ def is_number(value: object) -> TypeGuard[float]:
 
 def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def nano_or_none(usd: Any) -> int | None:
+    """Nano-dollars; None for none, and for what is no amount."""
+    try:
+        return None if usd is None or isinstance(usd, bool) else nano_usd(usd)
+    except (ValueError, TypeError):
+        return None
 
 
 def is_time(value: Any) -> TypeGuard[float]:
