@@ -233,7 +233,7 @@ class Circuit:
             self._move(event, now)
 
     def _reached(self, counts: list[int], calls: int) -> Event | None:
-        """The event of the rate that was reached; divided, not multiplied: 3 of 30 are 0.1, but 0.1 * 30 is above 3."""
+        """The event of the rate that was reached; divided, since 7 of 100 are 0.07, but 0.07 * 100 is above 7."""
         if counts[_FAILURE] / calls >= self.policy.failure_rate:
             return Event.failing
         if counts[_SLOW] / calls >= self.policy.slow_rate:
