@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, ParamSpec, TypeVar
 
 from rollout.domain.cost import Usage, nano_usd
+from rollout.domain.prices import PriceBook
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +32,7 @@ class RunContext:
     usage: Usage | None = None  # made by the first `record_usage`
     blocked: Callable[[str, str], None] | None = None
     jobs: list[Future[Any]] | None = None  # in pools, by `run_in_pool`
+    prices: PriceBook | None = None
 
     @property
     def remaining_s(self) -> float | None:
@@ -56,22 +58,31 @@ def record_usage(
     *,
     input_tokens: int = 0,
     output_tokens: int = 0,
+    cached_tokens: int = 0,
     model: str = "",
     usd: str | float | Decimal | None = None,
 ) -> None:
     """Add what one call of a model used to the branch or control that runs now.
 
-    ``usd``: its cost in dollars; left out, the cost is unknown (not zero). Counts must be 0 or more, else
+    ``cached_tokens``: those of ``input_tokens`` that were read from a cache of prompts. ``usd``: its cost in dollars;
+    left out, it is that of the rollout's ``prices=``, or unknown (not zero). Counts must be 0 or more, else
     ``ValueError``.
     """
-    if input_tokens < 0 or output_tokens < 0:
-        raise ValueError(f"token counts must be 0 or more, not {input_tokens} and {output_tokens}")
+    if input_tokens < 0 or output_tokens < 0 or not 0 <= cached_tokens <= input_tokens:
+        raise ValueError(
+            f"token counts must be 0 or more, and what is cached is part of the input; not {input_tokens} in"
+            f" ({cached_tokens} of them cached) and {output_tokens} out"
+        )
     nano = None if usd is None else nano_usd(usd)
     run = current_run.get()
-    if run is not None:
-        if run.usage is None:
-            run.usage = Usage()
-        run.usage.add(int(input_tokens), int(output_tokens), nano, model)
+    if run is None:
+        return
+    if run.usage is None:
+        run.usage = Usage()
+    if nano is None and run.prices is not None and model:
+        nano = run.prices.cost_nano(model, int(input_tokens), int(output_tokens), int(cached_tokens))
+    run.usage.cached_tokens += int(cached_tokens)
+    run.usage.add(int(input_tokens), int(output_tokens), nano, model)
 
 
 async def run_in_pool(pool: Executor, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:

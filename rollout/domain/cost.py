@@ -78,3 +78,14 @@ class Usage:
         if not self.priced or (self.nano is None and (self.input_tokens or self.output_tokens)):
             return None
         return self.nano or 0
+
+
+def checked(usage: object) -> Usage:
+    """The usage that a meter answered. ``TypeError`` if it is none, ``ValueError`` for counts that cannot be."""
+    if not isinstance(usage, Usage):
+        raise TypeError(f"the meter answered {usage!r}; it must be a Usage, or None")
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "nano": usage.nano or 0}
+    for name, count in counts.items():
+        if type(count) is not int or count < 0:
+            raise ValueError(f"the meter answered {name}={count!r}; it must be a whole number of 0 or more")
+    return usage

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rollout.domain.breaker import Ending
 from rollout.domain.budget import Account, DailyBudget, Reservation
+from rollout.domain.cost import checked
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.retry import next_attempt
 
@@ -97,14 +98,13 @@ class Guards:
 
     def refusal(self, run: BranchRun, account: Account | None) -> str | None:
         """Reserve for an attempt, or say what does not cover it: ``tokens``, ``usd`` or ``usd_per_day``."""
-        reserve = run.station.branch.reserve
-        tokens, nano = (0, 0) if reserve is None else (reserve.tokens, reserve.nano)
-        daily = run.of.daily if run.station.is_shadow else None
-        if daily is not None and not daily.may(run.branch, nano, run.of.wall()):
+        station = run.station
+        daily = run.of.daily if station.is_shadow else None
+        if daily is not None and not daily.may(station.name, station.reserved_nano, run.of.wall()):
             return "usd_per_day"
         if account is None:
             return None
-        found = account.reserve(tokens, nano)
+        found = account.reserve(station.reserved_tokens, station.reserved_nano)
         if isinstance(found, str):
             return found
         self.account = account
@@ -120,7 +120,7 @@ class Guards:
     def _settle(self, run: BranchRun) -> None:
         usage = run.usage
         tokens = 0 if usage is None else usage.input_tokens + usage.output_tokens
-        nano: int | None = 0 if usage is None else usage.nano
+        nano = 0 if usage is None else usage.cost
         if usage is None and run.began and run.outcome in _CUT:  # it may have used anything: what was reserved is spent
             for reservation in self._reservations:
                 reservation.settle(reservation.tokens, None if reservation.nano else 0)
@@ -136,9 +136,9 @@ class Guards:
 
     def _spend_of_the_day(self, run: BranchRun, daily: DailyBudget) -> None:
         """What a shadow cost, of its budget of the day; what is not known counts as what was reserved."""
-        reserve, usage = run.station.branch.reserve, run.usage
-        known = usage.nano if usage is not None else (None if run.outcome in _CUT else 0)
-        expected = 0 if reserve is None else reserve.nano * run.attempts
+        usage = run.usage
+        known = usage.cost if usage is not None else (None if run.outcome in _CUT else 0)
+        expected = run.station.reserved_nano * run.attempts
         if run.began:
             daily.spend(run.branch, expected if known is None else known, run.of.wall())
 
@@ -173,11 +173,10 @@ def _meter(run: BranchRun) -> None:
     meter = run.station.branch.meter
     try:
         used = meter(run.part) if meter is not None else None
+        if used is not None:
+            run.usage = checked(used)
     except Exception as error:  # a hook of the user's must not end a run
         run.of.hook_failed("meter", error)
-        return
-    if used is not None:
-        run.usage = used
 
 
 def wait_before_retry(run: BranchRun, error: BaseException) -> float | None:

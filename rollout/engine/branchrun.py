@@ -20,6 +20,7 @@ from rollout.context import RunContext, current_run
 from rollout.domain.call import Call
 from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
+from rollout.domain.prices import PriceBook
 from rollout.engine.attempts import Guards, wait_before_retry
 from rollout.engine.runs import OK
 from rollout.engine.station import Station
@@ -80,6 +81,10 @@ class BranchRun(RunContext):
     @property
     def blocked(self) -> Callable[[str, str], None] | None:  # type: ignore[override]
         return self.of.blocked if self.station.is_shadow else None
+
+    @property
+    def prices(self) -> PriceBook | None:  # type: ignore[override]
+        return self.of.prices
 
     @property
     def took_s(self) -> float:

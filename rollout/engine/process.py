@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from rollout.definition import Rollout
+from rollout.domain.budget import utc_day
 from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.durations import percent
 from rollout.domain.evidence import Block, Figures, Subject
@@ -30,6 +31,7 @@ from rollout.domain.state import Snapshot
 from rollout.engine.declared import policy_of
 from rollout.engine.recorder import Recorder
 from rollout.engine.runtime import Runtime
+from rollout.engine.second import SPENT
 from rollout.engine.shadow import LagMeter
 from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DatabaseError, SchemaError
@@ -254,7 +256,29 @@ class Engine:
                 log.debug("the database's clock cannot be read: %s", error)
             else:
                 self._tell_time(now - clock(), now - asked)
+            await self._learn_spending()
             await asyncio.sleep(self.options.clock_s)
+
+    async def _learn_spending(self) -> None:
+        """What all processes spent in shadow today, this one before its last start included: they share the budget."""
+        assert self.backend is not None
+        for name, runtime in self.runtimes.items():
+            daily = runtime.fan_outs.daily
+            if daily is None:
+                continue
+            now = runtime.fan_outs.wall()
+            day = utc_day(now)
+            since = now - now % 86_400.0
+            try:
+                totals = await self.backend.ledger.totals(name, since=since)
+            except DatabaseError as error:
+                log.debug("what was spent today cannot be read: %s", error)
+                continue
+            spent: dict[str, int] = {}
+            for total in totals:
+                for branch, nano in total.figures.starting(SPENT).items():
+                    spent[branch] = spent.get(branch, 0) + nano
+            daily.learn(day, spent)
 
     async def _watch(self) -> None:
         """Load whenever something changed. Whatever fails here is tried again, and what changed meanwhile is loaded

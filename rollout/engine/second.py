@@ -15,6 +15,7 @@ from rollout.engine.cells import Cell
 from rollout.engine.runs import OK, RunCell
 
 _MOST_REASONS: Final = 50
+SPENT: Final = "spent:"  # by branch, in shadow, in nano-dollars
 
 Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its runs
 
@@ -192,6 +193,7 @@ class Second:
                 if name:
                     _arm(cell, index, by_arm.setdefault((index, "A" if name == "A" else "B"), Figures()))
         runs = self.runs()
+        _spent_in_shadow(runs)
         unit_of = {name: index for index, plan in enumerate(self.plans) for name in plan.branches}
         for (name, mode), figures in runs.items():
             arm: Arm = "B" if mode == "live" else "P"
@@ -233,6 +235,13 @@ class Second:
         for fault in faults:
             if fault.latency_s is not None:
                 histogram.add(fault.latency_s)
+
+
+def _spent_in_shadow(runs: Runs) -> None:
+    """What each branch cost, by name: a unit may have several, and a budget of the day is one branch's."""
+    for (name, mode), figures in runs.items():
+        if mode == "shadow" and (spent := figures["cost_nano"]):
+            figures.add(f"{SPENT}{name}", spent)
 
 
 def _cost_by_call(plan: UnitPlan, runs: Runs, by_arm: Mapping[tuple[int, Arm], Figures], unit: int) -> None:

@@ -34,6 +34,8 @@ class Station:
         "orphans",
         "plain",
         "required",
+        "reserved_nano",
+        "reserved_tokens",
         "retry_budget",
         "sla_s",
         "soft",
@@ -54,6 +56,8 @@ class Station:
         self.delays = None if branch.hedge is None else Delays()
         retry = branch.retry or (_NEVER_RETRIED if branch.hedge is not None else None)
         self.retry_budget = None if retry is None else RetryBudget(retry.budget, retry.per_s, now)
+        self.reserved_tokens = 0 if branch.reserve is None else branch.reserve.tokens
+        self.reserved_nano = 0 if branch.reserve is None else branch.reserve.nano
         #: Whether the candidate is impossible without it. If a second opinion fails, the first one is used.
         self.required = branch.required and branch.escalate_below is None
         #: Whether nothing but a full bulkhead can keep it from running.

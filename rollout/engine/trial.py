@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rollout.context import RunContext, current_run
 from rollout.domain.call import NO_PARTS, NOTHING, Call, Circumstances, Reply
 from rollout.domain.outcomes import RunOutcome
+from rollout.domain.prices import PriceBook
 from rollout.domain.routing import Assignment
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.cells import Cell, Fault, Scored
@@ -57,6 +58,10 @@ class ControlRun(RunContext):
     @property
     def clock(self) -> Callable[[], float]:  # type: ignore[override]
         return self._runtime.time
+
+    @property
+    def prices(self) -> PriceBook | None:  # type: ignore[override]
+        return self._runtime.fan_outs.prices
 
 
 class Trial:
