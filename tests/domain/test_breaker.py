@@ -247,6 +247,13 @@ def test_probes_that_never_answer_are_replaced_open_s_after_the_last_permit_and_
     assert (circuit.state, circuit.stale) == (State.half_open, 3)
 
 
+def test_the_probes_of_an_earlier_half_open_time_do_not_count_in_the_next() -> None:
+    circuit = half_opened()
+    assert run_many(circuit, Ending.failure, 2, 10.0) is State.open
+    assert run(circuit, Ending.failure, 20.0) is State.half_open
+    assert run_many(circuit, Ending.success, 2, 20.0) is State.closed
+
+
 # Generations
 
 
