@@ -46,25 +46,43 @@ class RunSummary:
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one call.
 
-    ``value``: what the aggregator made; without one, the parts by branch name. ``runs``: by branch name. ``latency_s``:
-    from start to answer; ``work_s``: what the branches took together. ``chosen``: why the dispatch chose them.
+    ``value``: what the aggregator made; without one, the parts by branch name. ``latency_s``: seconds from start to
+    answer. ``chosen``: why the dispatch chose these branches.
     """
 
-    value: Any
-    parts: Parts
-    runs: Mapping[str, RunSummary]
-    latency_s: float
-    work_s: float
-    chosen: str = ""
+    __slots__ = ("_fan", "chosen", "latency_s", "value")
+
+    def __init__(self, value: Any, fan: Flight, latency_s: float) -> None:
+        self.value = value
+        self.latency_s = latency_s
+        self.chosen = fan.chosen
+        self._fan = fan
+
+    @property
+    def parts(self) -> Parts:
+        """The parts by branch name; ``missing`` says why the others are not there."""
+        return self._fan.parts()
+
+    @property
+    def runs(self) -> Mapping[str, RunSummary]:
+        """How each branch ended, by name."""
+        return _summaries(self._fan)
+
+    @property
+    def work_s(self) -> float:
+        """Seconds that the branches took together: more than ``latency_s``, as they ran side by side."""
+        return sum(run.took_s for run in self._fan.runs.values() if run.began)
 
     @property
     def is_complete(self) -> bool:
         """Whether every branch that was to run has a part."""
-        return all(run.outcome in (RunOutcome.ok, RunOutcome.skipped) for run in self.runs.values())
+        return all(run.outcome in (RunOutcome.ok, RunOutcome.skipped) for run in self._fan.runs.values())
+
+    def __repr__(self) -> str:
+        return f"Answer({self.value!r}, missing={dict(self.parts.missing)})"
 
 
 class FanOut:
@@ -121,32 +139,35 @@ class FanOut:
         """
         of = self._of_loop()
         now = of.time()
-        fan = Flight(of, self._names, self._call(call, of, now), in_shadow(), copy_context(), self._count)
+        shadow = in_shadow()
+        fan = Flight(of, self._names, self._call(call, of, now, shadow), shadow, copy_context(), self._count)
         try:
             fan.start(now)
-            await fan.decided()
+            if not fan.is_decided:
+                await fan.decided()
             if fan.failed is not None:
                 raise self._failed(fan, fan.failed)
-            value = await self._made(fan)
-        finally:
-            late = fan.failed is None
-            fan.cut(RunOutcome.soft_timeout if late and fan.is_decided else RunOutcome.cancelled)
-        return Answer(value, fan.parts(), _summaries(fan), of.time() - now, _work_s(fan), fan.chosen)
+            value = await self._made(fan) if self._asks else fan.ok_parts()
+        except BaseException:
+            fan.cut(RunOutcome.cancelled)
+            raise
+        if fan.pending:
+            fan.cut(RunOutcome.soft_timeout)  # what the answer was made without
+        return Answer(value, fan, of.time() - now)
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
         """(branch, mode) → what its runs came to: ``runs``, ``outcome:<outcome>``, ``retried``, ``sla_missed`` …"""
         return {name: dict(cell.figures().counts) for name, cell in self._runs.items()}
 
-    def _call(self, given: Any, of: FanOuts, now: float) -> Call:
+    def _call(self, given: Any, of: FanOuts, now: float, shadow: bool) -> Call:
         """The call with its deadline: that of the budget, or of the run that this one is part of if that is sooner."""
         call = given if isinstance(given, Call) else Call.of_value(given)
+        ends = now + self.budget.latency_s
         around = current_run.get()
-        ends = [now + self.budget.latency_s]
-        if around is not None and around.remaining_s is not None:
-            ends.append(now + around.remaining_s)
-        if call.remaining_s is not None:
-            ends.append(now + call.remaining_s)
-        return call.with_(is_shadow=in_shadow(), deadline=min(ends), clock=of.time)
+        for outer in (call, around):
+            if outer is not None and outer.deadline is not None:
+                ends = min(ends, now + (outer.remaining_s or 0.0))
+        return call.with_(is_shadow=shadow, deadline=ends, clock=of.time)
 
     async def _made(self, fan: Flight) -> Any:
         try:
@@ -233,7 +254,3 @@ def _summaries(fan: Flight) -> dict[str, RunSummary]:
         )
         for name, run in fan.runs.items()
     }
-
-
-def _work_s(fan: Flight) -> float:
-    return sum(run.took_s for run in fan.runs.values() if run.began)

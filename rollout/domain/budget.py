@@ -1,8 +1,8 @@
 """Budgets: what a call may use at most, shared by its parallel branches, retries and hedges; and dollars of a day.
 
     account = Account(tokens=4_000, nano=50_000_000)
-    held = account.reserve(1_000, 20_000_000)  # before the run; or "tokens" or "usd", the limit that refuses
-    held.settle(812, 16_240_000)               # after it; held.release() where it was never dispatched
+    account.reserve(1_000, 20_000_000)  # before the run: None, or "tokens" or "usd", the limit that refuses
+    account.settle((1_000, 20_000_000), 812, 16_240_000)  # after it; account.release() where it used nothing
 
 Amounts are whole tokens and whole nano-dollars, so that every sum is exact.
 """
@@ -21,6 +21,7 @@ from rollout.domain.cost import nano_usd
 #: Which limit refuses.
 Limit = Literal["tokens", "usd"]
 
+_NO_LIMIT: Final = inf
 _DAYS_KEPT: Final = 1  # beside the day in question: around midnight the clocks of two hosts name different days
 
 
@@ -62,56 +63,73 @@ class Reserve:
 class Account:
     """The tokens and nano-dollars of one call. For one thread: nothing here waits, so nothing comes between.
 
-    ``tokens``, ``nano``: the limits; None: no limit.
-
-    Each amount is kept for tokens and for nano-dollars:
+    ``limit_tokens``, ``limit_nano``: the limits; None: no limit. Each amount is kept for tokens and for nano-dollars:
 
     * ``reserved_``: all that was ever reserved; ``released_``: what of it was given back.
     * ``spent_``: all that was spent; ``overrun_``: what of it went beyond the reservations.
     * ``held_``: what runs under way hold; ``over_``: by how much spending is above the limit, 0 where it is not.
-    * ``unknown``: settled runs of which tokens or cost were unknown; what they had reserved counts as spent.
+    * ``unknown``: settled reservations of which tokens or cost were unknown; what was reserved counts as spent.
 
-    At every moment ``spent - overrun + released + held = reserved``.
+    At every moment ``spent - overrun + released + held = reserved``. Who reserves must settle or release once.
     """
 
     __slots__ = (
-        *("limit_tokens", "reserved_tokens", "released_tokens", "spent_tokens", "overrun_tokens"),
-        *("limit_nano", "reserved_nano", "released_nano", "spent_nano", "overrun_nano"),
+        *("limit_tokens", "reserved_tokens", "released_tokens", "spent_tokens", "overrun_tokens", "_free_tokens"),
+        *("limit_nano", "reserved_nano", "released_nano", "spent_nano", "overrun_nano", "_free_nano"),
         "unknown",
     )
 
     def __init__(self, tokens: int | None, nano: int | None) -> None:
-        _check(tokens or 0, nano or 0)
         self.limit_tokens, self.limit_nano = tokens, nano
+        self._free_tokens: float = _NO_LIMIT if tokens is None else tokens  # less what is spent or held: whole, or inf
+        self._free_nano: float = _NO_LIMIT if nano is None else nano
         self.reserved_tokens = self.released_tokens = self.spent_tokens = self.overrun_tokens = 0
         self.reserved_nano = self.released_nano = self.spent_nano = self.overrun_nano = 0
         self.unknown = 0
 
-    def reserve(self, tokens: int, nano: int) -> Reservation | Limit:
-        """Take both amounts, or neither: then the limit that refuses, tokens first. ``ValueError`` for an amount that
-        is no whole number of 0 or more.
+    def reserve(self, tokens: int, nano: int) -> Limit | None:
+        """Take both amounts, or neither: then the limit that refuses, tokens first. Amounts are whole, 0 or more.
+
+        What reaches a limit exactly fits; once spending is above a limit, nothing fits, not even a reservation of 0.
         """
-        _check(tokens, nano)
-        refused = self.refusal(tokens, nano)
-        if refused is not None:
-            return refused
+        if tokens > self._free_tokens:
+            return "tokens"
+        if nano > self._free_nano:
+            return "usd"
         self.reserved_tokens += tokens
         self.reserved_nano += nano
-        return Reservation(self, tokens, nano)
-
-    def fits(self, tokens: int, nano: int) -> bool:
-        """Whether ``reserve`` would admit this now."""
-        return self.refusal(tokens, nano) is None
-
-    def refusal(self, tokens: int, nano: int) -> Limit | None:
-        """Which limit would refuse this now; None: neither. What reaches a limit exactly fits; once spending is above a
-        limit, nothing fits, not even a reservation of 0.
-        """
-        if self.limit_tokens is not None and self.spent_tokens + self.held_tokens + tokens > self.limit_tokens:
-            return "tokens"
-        if self.limit_nano is not None and self.spent_nano + self.held_nano + nano > self.limit_nano:
-            return "usd"
+        self._free_tokens -= tokens
+        self._free_nano -= nano
         return None
+
+    def release(self, tokens: int, nano: int) -> None:
+        """What was reserved was not used: all of it goes back."""
+        self.released_tokens += tokens
+        self.released_nano += nano
+        self._free_tokens += tokens
+        self._free_nano += nano
+
+    def settle(self, reserved: tuple[int, int], tokens: int | None, nano: int | None) -> None:
+        """A run used this much of what it had ``reserved`` (tokens, nano-dollars): what is left goes back, what is
+        above is booked too, even over the limit.
+
+        None: unknown; the reserved amount counts as spent. ``ValueError`` for an amount that is no whole number of 0
+        or more; nothing is booked then.
+        """
+        held_tokens, held_nano = reserved
+        used_tokens = held_tokens if tokens is None else tokens
+        used_nano = held_nano if nano is None else nano
+        _check(used_tokens, used_nano)
+        self.spent_tokens += used_tokens
+        self.overrun_tokens += max(0, used_tokens - held_tokens)
+        self.released_tokens += max(0, held_tokens - used_tokens)
+        self._free_tokens += held_tokens - used_tokens
+        self.spent_nano += used_nano
+        self.overrun_nano += max(0, used_nano - held_nano)
+        self.released_nano += max(0, held_nano - used_nano)
+        self._free_nano += held_nano - used_nano
+        if tokens is None or nano is None:
+            self.unknown += 1
 
     @property
     def held_tokens(self) -> int:
@@ -128,48 +146,6 @@ class Account:
     @property
     def over_nano(self) -> int:
         return 0 if self.limit_nano is None else max(0, self.spent_nano - self.limit_nano)
-
-
-class Reservation:
-    """What one run holds of an account, until it is settled or released: the first of them counts, later ones change
-    nothing. ``is_open``: neither has happened yet.
-    """
-
-    __slots__ = ("account", "is_open", "nano", "tokens")
-
-    def __init__(self, account: Account, tokens: int, nano: int) -> None:
-        self.account, self.tokens, self.nano = account, tokens, nano
-        self.is_open = True
-
-    def settle(self, tokens: int | None, nano: int | None) -> None:
-        """The run was dispatched and used this much: what is left of the reservation goes back, what is above it is
-        booked too, even over the limit.
-
-        None: unknown; the reserved amount counts as spent, and the run as unknown. ``ValueError`` for an amount that is
-        no whole number of 0 or more; the reservation is open then as before.
-        """
-        if not self.is_open:
-            return
-        used_tokens = self.tokens if tokens is None else tokens
-        used_nano = self.nano if nano is None else nano
-        _check(used_tokens, used_nano)
-        self.is_open = False
-        account = self.account
-        account.spent_tokens += used_tokens
-        account.overrun_tokens += max(0, used_tokens - self.tokens)
-        account.released_tokens += max(0, self.tokens - used_tokens)
-        account.spent_nano += used_nano
-        account.overrun_nano += max(0, used_nano - self.nano)
-        account.released_nano += max(0, self.nano - used_nano)
-        if tokens is None or nano is None:
-            account.unknown += 1
-
-    def release(self) -> None:
-        """The run was never dispatched: everything goes back."""
-        if self.is_open:
-            self.is_open = False
-            self.account.released_tokens += self.tokens
-            self.account.released_nano += self.nano
 
 
 class DailyBudget:

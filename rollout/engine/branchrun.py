@@ -21,7 +21,7 @@ from rollout.domain.call import Call
 from rollout.domain.cost import Usage
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.prices import PriceBook
-from rollout.engine.attempts import Guards, wait_before_retry
+from rollout.engine.attempts import Timers, close, reserve, wait_before_retry
 from rollout.engine.runs import OK
 from rollout.engine.station import Station
 from rollout.engine.stepping import first_step, stepped
@@ -46,7 +46,10 @@ class BranchRun(RunContext):
     hedges = 0
     under_way = 1  # attempts that have not ended
     is_soft = False  # past its soft timeout, so that the candidate may be made without it
-    guards: Guards | None = None
+    is_timed = False  # in the lane of its hard timeout
+    permit: int | None = None  # of its breaker
+    holds = 0  # reservations of the call's account, one for each attempt
+    timers: Timers | None = None
     body: Any = None  # what the branch returned when it was called, until its first step is taken
     task: asyncio.Task[Any] | None = None
     finished = 0.0
@@ -129,14 +132,17 @@ class BranchRun(RunContext):
         self.task = self.of.loop.create_task(self._until_end(context), context=context)
 
     def _wait_for_it(self, context: Context) -> None:
-        """The run has to wait for something: what limits it begins."""
-        if not self.station.plain:
-            self.guarded().start_timers(self, context)
+        """The run has to wait for something: what limits its time begins."""
+        station = self.station
+        if station.hard is not None:
+            self.is_timed = True
+            station.hard.add(self, self.started)
+        if station.soft is not None or station.delays is not None:
+            self.timers = Timers(self, context)
 
-    def guarded(self) -> Guards:
-        if self.guards is None:
-            self.guards = Guards()
-        return self.guards
+    def reserve(self) -> str | None:
+        """Reserve for one attempt more; or what does not cover it, which for a run that has ended is everything."""
+        return reserve(self, self._fan) if self._fan is not None else "ended"
 
     async def _until_end(self, context: Context, begun: Awaitable[Any] | None = None, wait_s: float = 0.0) -> None:
         """Wait for what the branch has begun, and try again where that may help. Without ``begun``: call it first, in
@@ -227,8 +233,8 @@ class BranchRun(RunContext):
         self.part = part
         if error is not None:
             self.error = error
-        if self.guards is not None or not self.station.plain:
-            self.guarded().close(self)
+        if fan.has_budget or not self.station.plain:
+            close(self, fan)
         fan.count(self)
         fan.pending -= 1
         if fan.pending and outcome is OK and not fan.watched:
@@ -265,7 +271,7 @@ class BranchRun(RunContext):
 
     def _cancel_attempts(self) -> None:
         """Cancel every attempt but the one that runs now."""
-        tasks = [self.task] if self.guards is None else [self.task, *self.guards.hedges]
+        tasks = [self.task] if self.timers is None else [self.task, *self.timers.hedges]
         now = asyncio.current_task() if len(tasks) > 1 else None
         for task in tasks:
             if task is not None and task is not now:
@@ -284,7 +290,7 @@ class BranchRun(RunContext):
             station.inflight -= 1
         if self.under_way < 1:
             self.task = None  # the task holds this run: no circle here either
-            self.guards = None
+            self.timers = None
 
     def _held_by_jobs(self) -> bool:
         """Whether jobs in a pool go on, which nobody can cancel: the slot is given back when the last one has ended."""

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rollout.domain.outcomes import RunOutcome
-from rollout.engine.attempts import Guards
+from rollout.engine.attempts import give_back, reserve
 from rollout.errors import Rejected
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def refused(fan: FanOut, run: BranchRun, now: float) -> bool:
         refuse_full(run)
     elif (missing := _uncovered(fan, run, now)) is not None:
         run.refuse(RunOutcome.over_budget, missing)
-    elif station.circuit is not None and not _admitted(run, now):
+    elif station.circuit is not None and not _admitted(fan, run, now):
         run.refuse(RunOutcome.short_circuited)
     else:
         return False
@@ -65,23 +65,18 @@ def _is_sure(fan: FanOut, run: BranchRun, threshold: float) -> bool:
 
 def _uncovered(fan: FanOut, run: BranchRun, now: float) -> str | None:
     """What does not cover the reservation of a run: ``time``, ``tokens``, ``usd``, ``usd_per_day``; None: all do."""
-    reserve = run.station.branch.reserve
-    deadline = run.call.deadline
-    if reserve is not None and deadline is not None and deadline - now < reserve.latency_s:
-        return "time"
-    if not fan.has_budget:
-        return None
-    guards = run.guards = Guards()
-    return guards.refusal(run, fan.account)
+    needed = run.station.branch.reserve
+    if needed is not None and needed.latency_s > 0.0:
+        deadline = run.call.deadline
+        if deadline is not None and deadline - now < needed.latency_s:
+            return "time"
+    return reserve(run, fan) if fan.has_budget else None
 
 
-def _admitted(run: BranchRun, now: float) -> bool:
+def _admitted(fan: FanOut, run: BranchRun, now: float) -> bool:
     circuit = run.station.circuit
     assert circuit is not None
-    permit = circuit.admit(now)
-    if permit is None:
-        if run.guards is not None:
-            run.guards.give_back()
-        return False
-    run.guarded().permit = permit
-    return True
+    run.permit = circuit.admit(now)
+    if run.permit is None and run.holds and fan.account is not None:
+        give_back(run, fan.account)
+    return run.permit is not None

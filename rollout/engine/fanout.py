@@ -363,6 +363,10 @@ class FanOut:
         for name in waiting or ():
             self._skip(self.stations[name], self.call, reason or "after")
 
+    def ok_parts(self) -> dict[str, Any]:
+        """The parts that are there, by branch name."""
+        return {name: run.part for name, run in self.runs.items() if run.outcome is OK}
+
     def parts(self) -> Parts:
         """What the aggregator gets."""
         parts: dict[str, Any] = {}
