@@ -30,6 +30,7 @@ from rollout.ports import Inbox, LeasedEvent
 GRACE_S: Final = 1.0  # what a delivery that was cut by a shutdown has to end in
 _HOUSEKEEPING_S: Final = 60.0
 _AGAIN_S: Final = 0.5  # between two tries to write how a delivery ended
+_EARLY_S: Final = 0.001  # a timer may fire so much before its time
 _LONGEST_WAIT_S: Final = 5.0  # between two tries while the database is away
 
 _DELIVERED: Final = "delivered"
@@ -111,7 +112,7 @@ class InboxOptions:
     concurrency: int = 8
     timeout_s: float = 60.0
     lease_s: float = 30.0
-    redelivery: Redelivery = Redelivery()
+    redelivery: Redelivery = field(default_factory=Redelivery)
     ttl_s: float = 7 * 86400.0
     poll_s: float = 1.0
 
@@ -159,13 +160,13 @@ class InboxWorker:
         deliver: Deliver,
         *,
         holder: str,
-        options: InboxOptions = InboxOptions(),  # noqa: B008 - frozen
+        options: InboxOptions | None = None,
         key: Callable[[Mapping[str, Any]], str] = _no_key,
         dice: Callable[[], float] = random.random,
         counts: Counter[str] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
-        self.options = options
+        self.options = options or InboxOptions()
         self._inbox = inbox
         self._webhook = webhook
         self._deliver = deliver
@@ -175,7 +176,7 @@ class InboxWorker:
         self._clock = clock_of(asyncio.get_running_loop())
         self._kept_house_at = -inf
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._failing = False
         self._loop_task: asyncio.Task[None] | None = None
         self._runs: dict[asyncio.Task[None], _Run] = {}  # by the task that watches
@@ -192,7 +193,7 @@ class InboxWorker:
         """Take no more, let what is under way end for ``within_s`` seconds, then cut it: it is given back, uncounted.
         What does not end within a second of that is left to its lease.
         """
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         await self._ended(within_s)
         for run in self._runs.values():
@@ -218,25 +219,14 @@ class InboxWorker:
 
     async def _run(self) -> None:
         delay = self.options.poll_s
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.clear()
             if await self._survive_turn():
                 delay = self.options.poll_s
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await self._wake.wait()
-            else:
+                await _within(delay, self._wake)
+            else:  # not woken by what ends meanwhile: while the database is away, each of them would ask it again
                 delay = min(_LONGEST_WAIT_S, delay * 2)
-                await self._sleep_unless_stopped(delay)
-
-    async def _sleep_unless_stopped(self, seconds: float) -> None:
-        """Not woken by events that end: while the database is away each of them would ask it again."""
-        end = self._clock() + seconds
-        while not self._stopping and (left := end - self._clock()) > 0:
-            self._wake.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._wake.wait()
+                await _within(delay, self._stopping)
 
     async def _survive_turn(self) -> bool:
         try:
@@ -261,7 +251,7 @@ class InboxWorker:
         asked = self._clock()
         for leased in await self._inbox.take(self._webhook, self._holder, free, self.options.lease_s):
             run = self._begin(leased, asked + self.options.lease_s)
-            if self._stopping:
+            if self._stopping.is_set():
                 run.cut(_SHUTDOWN)
 
     async def _keep_house(self) -> None:
@@ -293,7 +283,7 @@ class InboxWorker:
         beat_s = self.options.lease_s / 3
         while not run.task.done():
             await asyncio.wait({run.task}, timeout=max(0.0, min(beat_s, run.cut_at - self._clock())))
-            if self._clock() >= run.cut_at:
+            if self._clock() + _EARLY_S >= run.cut_at:
                 run.cut(_TIMED_OUT)
                 run.cut_at = inf
             if not run.task.done():
@@ -357,6 +347,13 @@ class InboxWorker:
         log.warning(
             words, leased.id, self._webhook, leased.attempt, why, wait_s, exc_info=error, extra={"event": "inbox_retry"}
         )
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, but no longer than that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _word(ended: str, error: BaseException | None) -> str:
