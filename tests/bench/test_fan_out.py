@@ -1,5 +1,6 @@
 """A guarded fan-out beside a bare ``gather`` and beside nopanic: CPU per call, trivial and awaiting branches, asyncio
 and uvloop, all variants interleaved in one run; and how it grows with the number of branches.
+
 The guards are all there and ready, and nothing fails: a hard timeout enforced from outside, retries, a breaker with
 generations, a bulkhead, a budget of tokens and dollars, a latency histogram, counters.
 """
