@@ -127,7 +127,8 @@ class FanOut:
         self._dice = dice
         self._names = tuple(branch.name for branch in branches)
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOuts] = WeakKeyDictionary()
-        self._runs: dict[tuple[str, str], RunCell] = {}
+        self._live_runs: dict[str, RunCell] = {}
+        self._shadow_runs: dict[str, RunCell] = {}
         self.hook_failures: dict[str, int] = {}
 
     async def run(self, call: Any = None) -> Answer:
@@ -157,7 +158,8 @@ class FanOut:
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
         """(branch, mode) → what its runs came to: ``runs``, ``outcome:<outcome>``, ``retried``, ``sla_missed`` …"""
-        return {name: dict(cell.figures().counts) for name, cell in self._runs.items()}
+        both = (("live", self._live_runs), ("shadow", self._shadow_runs))
+        return {(name, mode): dict(cell.figures().counts) for mode, cells in both for name, cell in cells.items()}
 
     def _call(self, given: Any, of: FanOuts, now: float, shadow: bool) -> Call:
         """The call with its deadline: that of the budget, or of the run that this one is part of if that is sooner."""
@@ -212,10 +214,11 @@ class FanOut:
         return found
 
     def _count(self, run: BranchRun) -> None:
-        name = (run.station.name, run.station.mode)
-        cell = self._runs.get(name)
+        station = run.station
+        cells = self._shadow_runs if station.is_shadow else self._live_runs
+        cell = cells.get(station.name)
         if cell is None:
-            cell = self._runs[name] = RunCell()
+            cell = cells[station.name] = RunCell()
         cell.count(run)
 
     def _hook_failed(self, hook: str, error: BaseException) -> None:

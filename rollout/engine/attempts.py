@@ -107,7 +107,8 @@ def reserve(run: BranchRun, fan: FanOut) -> str | None:
 
 def give_back(run: BranchRun, account: Account) -> None:
     """Nothing was used of what was reserved."""
-    account.release(run.holds * run.station.reserved_tokens, run.holds * run.station.reserved_nano)
+    station, holds = run.station, run.holds
+    account.release(holds * station.reserved_tokens, holds * station.reserved_nano)
     run.holds = 0
 
 
@@ -129,7 +130,10 @@ def close(run: BranchRun, fan: FanOut) -> None:
         ending = _ENDINGS.get(run.outcome, Ending.neutral)
         station.circuit.report(run.permit, ending, run.finished - run.started, run.finished)
     if run.holds and fan.account is not None:
-        _settle(run, fan.account)
+        if run.usage is None and run.outcome is OK:
+            give_back(run, fan.account)
+        else:
+            _settle(run, fan.account)
     if station.is_shadow and of.daily is not None and run.began:
         _spend_of_the_day(run, of.daily)
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rollout.context import RunContext, current_run
 from rollout.domain.call import Call
@@ -29,6 +29,9 @@ from rollout.errors import BranchTimeout
 
 if TYPE_CHECKING:
     from rollout.engine.fanout import FanOut
+
+
+_WAITS: Final = 30  # runs after one that had to wait, until another is tried in a shared task
 
 
 class BranchRun(RunContext):
@@ -116,6 +119,7 @@ class BranchRun(RunContext):
             self._raised(error)
         else:
             body, self.body = self.body, None
+            self.station.waits = _WAITS
             self._wait_for_it(context)
             if body.__class__ is CoroutineType:
                 return self._until_end(context, stepped(body, context, waited))

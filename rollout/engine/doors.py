@@ -25,7 +25,12 @@ def refused(fan: FanOut, run: BranchRun, now: float) -> bool:
         refuse_full(run)
     elif (missing := _uncovered(fan, run, now)) is not None:
         run.refuse(RunOutcome.over_budget, missing)
-    elif station.circuit is not None and not _admitted(fan, run, now):
+    elif station.circuit is not None:
+        run.permit = station.circuit.admit(now)
+        if run.permit is not None:
+            return False
+        if run.holds and fan.account is not None:
+            give_back(run, fan.account)
         run.refuse(RunOutcome.short_circuited)
     else:
         return False
@@ -71,12 +76,3 @@ def _uncovered(fan: FanOut, run: BranchRun, now: float) -> str | None:
         if deadline is not None and deadline - now < needed.latency_s:
             return "time"
     return reserve(run, fan) if fan.has_budget else None
-
-
-def _admitted(fan: FanOut, run: BranchRun, now: float) -> bool:
-    circuit = run.station.circuit
-    assert circuit is not None
-    run.permit = circuit.admit(now)
-    if run.permit is None and run.holds and fan.account is not None:
-        give_back(run, fan.account)
-    return run.permit is not None

@@ -74,7 +74,7 @@ class FanOut:
 
     ``failed``: the run that makes a candidate impossible, if one does. ``begun``: when it started, on the loop's clock.
     ``pending``: runs that are not settled; ``soft``: those of them that the candidate may be made without by now.
-    ``ok``: how many have a part. ``chosen``: why the dispatch chose these branches.
+    ``chosen``: why the dispatch chose these branches.
     """
 
     __slots__ = (
@@ -95,7 +95,6 @@ class FanOut:
         "failed",
         "has_budget",
         "of",
-        "ok",
         "pending",
         "runs",
         "shadow",
@@ -123,7 +122,6 @@ class FanOut:
         self.count = count
         self.runs: dict[str, BranchRun] = dict(earlier) if earlier else {}
         self.pending = 0
-        self.ok = 0
         self.soft = 0
         self.failed: BranchRun | None = None
         self.account = of.account()
@@ -206,9 +204,10 @@ class FanOut:
         station.inflight += 1
         if station.retry_budget is not None:
             station.retry_budget.deposit(now)
-        if self._together is not None:
+        if self._together is not None and not station.waits:
             self._together.append(run)
         else:
+            station.waits = max(0, station.waits - 1)
             run.begin_alone(self.context.copy())
 
     async def _in_turn(self, together: list[BranchRun]) -> None:
@@ -272,12 +271,15 @@ class FanOut:
     @property
     def watched(self) -> bool:
         """Whether the end of a single run matters, and not only that of the last."""
-        return self._wanted is not None or self._waiter is not None or self.soft > 0 or self.of.quorum is not None
+        return self._wanted is not None or self.soft > 0 or self.of.quorum is not None
+
+    @property
+    def ok(self) -> int:
+        """How many parts there are."""
+        return sum(run.outcome is OK for run in self.runs.values())
 
     def settled(self, run: BranchRun) -> None:
         """A run has ended: start what waited for it, end what is not needed any more, wake whoever waits."""
-        if run.outcome is OK:
-            self.ok += 1
         if run.is_soft:
             self.soft -= 1
         if self._wanted:

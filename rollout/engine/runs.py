@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rollout.domain.evidence import Figures
-from rollout.domain.histogram import Durations
+from rollout.domain.evidence import REASONS, Figures
+from rollout.domain.histogram import MANY, Durations
 from rollout.domain.outcomes import RunOutcome
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ ABSENT: Final = (
     RunOutcome.shutdown,
 )
 _MOST_ERROR_NAMES: Final = 50
+_OF_MEMBERS: Final = (
+    "outcome:",
+    *(f"{outcome}:" for outcome in REASONS),
+    "retried",
+    "hedged",
+    "sla_missed",
+    "orphans",
+)
 
 
 class RunCell:
@@ -45,7 +53,10 @@ class RunCell:
         """Add a settled run."""
         if run.outcome is OK:
             took = run.finished - run.started
-            self.took.add(took)
+            durations = self.took
+            durations.append(took)
+            if len(durations) >= MANY:
+                durations.fold()
             if took > run.station.sla_s:
                 self.sla_missed += 1
             if run.usage is None and run.attempts == 1:
@@ -72,6 +83,8 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
     outcome = run.outcome
     if outcome is not OK:
         figures.add(f"outcome:{outcome.value}")
+    if outcome in REASONS:
+        figures.add(f"{outcome.value}:{run.reason}")
     if run.attempts > 1:
         figures.add("retried", run.attempts - 1 - run.hedges)
         figures.add("hedged", run.hedges)
@@ -99,6 +112,12 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
     else:
         figures.add("costed")
         figures.add("cost_nano", usage.cost)
+
+
+def of_member(branch: str, figures: Figures) -> Figures:
+    """How the runs of one branch ended, under names of its own: in its group everything else is added up."""
+    kept = {name: count for name, count in figures.counts.items() if name.startswith(_OF_MEMBERS)}
+    return Figures({f"of:{branch}:{name}": count for name, count in kept.items()})
 
 
 def _error_name(figures: Figures, error: BaseException) -> str:

@@ -39,6 +39,7 @@ class Station:
         "retry_budget",
         "sla_s",
         "soft",
+        "waits",
     )
 
     def __init__(self, branch: Branch, mode: str, timers: Timers, now: float) -> None:
@@ -66,6 +67,8 @@ class Station:
         #: Whether there is nothing to do at the end of a run but to count it.
         guards = (self.hard, self.soft, branch.meter, self.circuit, self.delays)
         self.plain = all(guard is None for guard in guards)
+        #: So many runs more get a task of their own at once, because the last one that shared a task had to wait.
+        self.waits = 0
         self.inflight = 0
         self.orphans = 0
 

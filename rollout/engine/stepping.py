@@ -4,8 +4,9 @@ A task is the dearest part of a run (on 3.11 about 5 µs, most of it for the set
 that start together take their first step in one task, in turn: one that returns without having waited is done, and the
 next begins. The first that has to wait keeps the task, as if it had been made for it, and at that moment, before the
 task goes to sleep, the others get tasks of their own: they still run side by side. `asyncio.current_task()`, timeouts
-and cancellation are right in each of them, and each has a context of its own. (Python 3.12 has eager tasks for this;
-on 3.11 a first step would run in the caller's task, and a timeout in it would cancel the caller.)
+and cancellation are right in each of them, and each has a context of its own. A branch that had to wait gets a task at
+once for the next runs (``Station.waits``). (Python 3.12 has eager tasks for this; on 3.11 a first step would run in the
+caller's task, and a timeout in it would cancel the caller.)
 """
 
 from __future__ import annotations
