@@ -11,7 +11,7 @@ from time import time as epoch
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from rollout.context import current_run, in_shadow
+from rollout.context import RunContext, current_run
 from rollout.definition import Branch, Budget
 from rollout.domain.call import Call, Parts
 from rollout.domain.cost import Usage
@@ -140,8 +140,9 @@ class FanOut:
         """
         of = self._of_loop()
         now = of.time()
-        shadow = in_shadow()
-        fan = Flight(of, self._names, self._call(call, of, now, shadow), shadow, copy_context(), self._count)
+        around = current_run.get()
+        shadow = around is not None and around.is_shadow
+        fan = Flight(of, self._names, self._call(call, of, now, around), shadow, copy_context(), self._count)
         try:
             fan.start(now)
             if not fan.is_decided:
@@ -161,15 +162,14 @@ class FanOut:
         both = (("live", self._live_runs), ("shadow", self._shadow_runs))
         return {(name, mode): dict(cell.figures().counts) for mode, cells in both for name, cell in cells.items()}
 
-    def _call(self, given: Any, of: FanOuts, now: float, shadow: bool) -> Call:
+    def _call(self, given: Any, of: FanOuts, now: float, around: RunContext | None) -> Call:
         """The call with its deadline: that of the budget, or of the run that this one is part of if that is sooner."""
         call = given if isinstance(given, Call) else Call.of_value(given)
         ends = now + self.budget.latency_s
-        around = current_run.get()
         for outer in (call, around):
             if outer is not None and outer.deadline is not None:
                 ends = min(ends, now + (outer.remaining_s or 0.0))
-        return call.with_(is_shadow=shadow, deadline=ends, clock=of.time)
+        return call.with_(is_shadow=around is not None and around.is_shadow, deadline=ends, clock=of.time)
 
     async def _made(self, fan: Flight) -> Any:
         try:

@@ -189,10 +189,12 @@ class Circuit:
         slow_s = self._slow_s
         if slow_s is not None and ending is _SUCCESS and not took_s <= slow_s:  # NaN is not known to be in time
             ending = _SLOW
-        if self.state is _CLOSED:
-            self._call_ended(ending, now)
-        else:
+        if self.state is not _CLOSED:
             self._probe_ended(ending, now)
+        elif ending is not _NEUTRAL:
+            counts = self._window.add(ending, now)
+            if counts[_FAILURE] or counts[_SLOW]:  # each rate is above 0: successes alone reach neither
+                self._look(counts, now)
 
     def _probe(self, now: float) -> int | None:
         """A permit of a circuit that is not closed: for a probe, for no one, or, to observe, for a call not counted."""
@@ -211,14 +213,11 @@ class Circuit:
         self.refused += 1
         return None
 
-    def _call_ended(self, ending: Ending, now: float) -> None:
-        if ending is _NEUTRAL:
-            return
-        counts = self._window.add(ending, now)
-        if counts[_FAILURE] or counts[_SLOW]:  # each rate is above 0: successes alone reach neither
-            calls = counts[_SUCCESS] + counts[_FAILURE] + counts[_SLOW]
-            if calls >= self.policy.minimum and (event := self._reached(counts, calls)):
-                self._move(event, now)
+    def _look(self, counts: list[int], now: float) -> None:
+        """Whether a rate of the window was reached."""
+        calls = counts[_SUCCESS] + counts[_FAILURE] + counts[_SLOW]
+        if calls >= self.policy.minimum and (event := self._reached(counts, calls)):
+            self._move(event, now)
 
     def _probe_ended(self, ending: Ending, now: float) -> None:
         if ending is _NEUTRAL:

@@ -23,7 +23,7 @@ def refused(fan: FanOut, run: BranchRun, now: float) -> bool:
         run.refuse(RunOutcome.skipped, "confident")
     elif station.inflight >= branch.max_concurrency:
         refuse_full(run)
-    elif (missing := _uncovered(fan, run, now)) is not None:
+    elif (fan.has_budget or station.reserved_s) and (missing := _uncovered(fan, run, now)) is not None:
         run.refuse(RunOutcome.over_budget, missing)
     elif station.circuit is not None:
         run.permit = station.circuit.admit(now)
@@ -70,9 +70,7 @@ def _is_sure(fan: FanOut, run: BranchRun, threshold: float) -> bool:
 
 def _uncovered(fan: FanOut, run: BranchRun, now: float) -> str | None:
     """What does not cover the reservation of a run: ``time``, ``tokens``, ``usd``, ``usd_per_day``; None: all do."""
-    needed = run.station.branch.reserve
-    if needed is not None and needed.latency_s > 0.0:
-        deadline = run.call.deadline
-        if deadline is not None and deadline - now < needed.latency_s:
-            return "time"
+    deadline = run.call.deadline
+    if deadline is not None and deadline - now < run.station.reserved_s:
+        return "time"
     return reserve(run, fan) if fan.has_budget else None

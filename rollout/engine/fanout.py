@@ -165,19 +165,22 @@ class FanOut:
         if together:
             if task is not None:
                 rest = self._take_turns(together, task)
-            elif len(together) == 1:
-                together[0].begin_alone(self.context.copy())
             else:
                 self._shared = self.of.loop.create_task(self._in_turn(together))
         if self._wanted:
             self._begin_waiting()
         self.pending -= 1
-        if self.pending:
-            self._timed = True
-            self.of.deadlines.add(self, now)
-        else:
+        if not self.pending:
             self._ended()
+        elif task is not None or self.pending > len(together):
+            self._limit_time()
         return rest
+
+    def _limit_time(self) -> None:
+        """The call has to wait for something: its deadline begins, counted from its start."""
+        if not self._timed:
+            self._timed = True
+            self.of.deadlines.add(self, self.begun)
 
     def _dispatched(self, dispatch: Dispatch) -> Sequence[str]:
         """The names that the dispatch chose for this call; the others are skipped."""
@@ -214,6 +217,8 @@ class FanOut:
         task = asyncio.current_task()
         assert task is not None
         rest = self._take_turns(together, task)
+        if self.pending:
+            self._limit_time()
         if rest is not None:
             await rest
 
@@ -330,26 +335,24 @@ class FanOut:
     async def decided(self) -> None:
         """Wait until every run is settled or late, or a candidate is impossible."""
         while not self.is_decided:
-            await self._wait(for_all=False)
+            await self._end_of_some(for_all=False)
 
     async def changed(self) -> None:
         """Wait until one run more is settled, if one is under way."""
         pending = self.pending
         while self.pending and self.pending == pending and self.failed is None:
-            await self._wait(for_all=False)
+            await self._end_of_some(for_all=False)
 
     async def finished(self) -> None:
         """Wait until every run is settled."""
         while self.pending:
-            await self._wait(for_all=True)
+            await self._end_of_some(for_all=True)
 
-    async def _wait(self, *, for_all: bool) -> None:
-        waiter = self._waiter = self.of.loop.create_future()
+    def _end_of_some(self, *, for_all: bool) -> asyncio.Future[None]:
+        """Done when every run is settled, or, unless ``for_all``, when the outcome is decided."""
         self._for_all = for_all
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        self._waiter = self.of.loop.create_future()
+        return self._waiter
 
     def expire(self) -> None:
         """The deadline of the call."""

@@ -35,6 +35,7 @@ class Station:
         "plain",
         "required",
         "reserved_nano",
+        "reserved_s",
         "reserved_tokens",
         "retry_budget",
         "sla_s",
@@ -58,6 +59,7 @@ class Station:
         retry = branch.retry or (_NEVER_RETRIED if branch.hedge is not None else None)
         self.retry_budget = None if retry is None else RetryBudget(retry.budget, retry.per_s, now)
         self.reserved_tokens = 0 if branch.reserve is None else branch.reserve.tokens
+        self.reserved_s = 0.0 if branch.reserve is None else branch.reserve.latency_s
         self.reserved_nano = 0 if branch.reserve is None else branch.reserve.nano
         #: Whether the candidate is impossible without it. If a second opinion fails, the first one is used.
         self.required = branch.required and branch.escalate_below is None
