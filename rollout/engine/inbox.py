@@ -199,12 +199,12 @@ class InboxWorker:
         for run in self._runs.values():
             run.cut(_SHUTDOWN)
         await self._ended(GRACE_S)
-        left = self._tasks()
-        for task in left:
-            task.cancel()
-        if left:
+        if self._runs:
             words = "%d events of webhook %s did not end with the process; their leases run out"
             log.warning(words, len(self._runs), self._webhook, extra={"event": "inbox_left"})
+        if left := self._tasks():
+            for task in left:
+                task.cancel()
             await asyncio.wait(left)
 
     async def _ended(self, within_s: float) -> None:
