@@ -55,4 +55,12 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_the_public_names_of_the_aiohttp_adapter_are_these() -> None:
-    assert rollout_aiohttp.__all__ == ["ENGINE", "guard", "handler_branch", "page", "setup"]
+    assert rollout_aiohttp.__all__ == [
+        "ENGINE",
+        "chaos_branches",
+        "chaos_token",
+        "guard",
+        "handler_branch",
+        "page",
+        "setup",
+    ]

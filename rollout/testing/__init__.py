@@ -6,9 +6,15 @@
     clock.advance(600)
     backend.fail_with(DatabaseError("gone"))      # every call now raises; ``heal()`` ends it
 
+And for branches: ``chaos`` puts faults on them, and ``run_virtual`` runs a coroutine in virtual time.
+
+    search = FanOut("search", [orders, chaos(tickets, hang=True)])
+    run_virtual(search.run(sample_call()))        # a budget of 1.5 seconds is over at once
+
 Everything here is of the standard library and runs in virtual time.
 """
 
+from rollout.testing.chaos import chaos
 from rollout.testing.doubles import FakeFlags, FixedDice, ManualClock, SystemClock
 from rollout.testing.memory import MemoryBackend, memory_backend
 from rollout.testing.samples import (
@@ -22,14 +28,19 @@ from rollout.testing.samples import (
     sample_subject,
     sample_trial,
 )
+from rollout.testing.virtual import Deadlock, VirtualLoop, run_virtual, virtual_time
 
 __all__ = [
+    "Deadlock",
     "FakeFlags",
     "FixedDice",
     "ManualClock",
     "MemoryBackend",
     "SystemClock",
+    "VirtualLoop",
+    "chaos",
     "memory_backend",
+    "run_virtual",
     "sample_batch",
     "sample_block",
     "sample_call",
@@ -39,4 +50,5 @@ __all__ = [
     "sample_policy",
     "sample_subject",
     "sample_trial",
+    "virtual_time",
 ]
