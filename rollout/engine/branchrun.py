@@ -161,10 +161,12 @@ class BranchRun(RunContext):
                         await asyncio.sleep(wait_s)
                     if begun is None:
                         self.began = True
-                        begun = self.attempt()
                         if shares:
-                            begun = self.of.loop.create_task(begun, context=context)
-                    part = await self._within(begun)
+                            begun = self.of.loop.create_task(self.attempt(), context=context)
+                        else:  # as `attempt`, without a coroutine around it
+                            current_run.set(self)
+                            begun = self.station.branch.run(self.call)
+                    part = await (begun if self.station.attempt_s is None else self._within(begun))
                 except BaseException as error:
                     late = self.outcome is not None
                     again_s = None if late else wait_before_retry(self, error)
@@ -199,11 +201,8 @@ class BranchRun(RunContext):
         return await self.station.branch.run(self.call)
 
     async def _within(self, begun: Awaitable[Any]) -> Any:
-        """The part of one attempt, within its own limit of time if it has one."""
-        retry = self.station.branch.retry
-        if retry is None or retry.attempt_timeout_s is None:
-            return await begun
-        async with asyncio.timeout(retry.attempt_timeout_s):
+        """The part of one attempt, within its own limit of time."""
+        async with asyncio.timeout(self.station.attempt_s):
             return await begun
 
     def _raised(self, error: BaseException) -> None:

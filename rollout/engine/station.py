@@ -22,6 +22,7 @@ class Station:
 
     __slots__ = (
         "after",
+        "attempt_s",
         "branch",
         "circuit",
         "delays",
@@ -55,6 +56,8 @@ class Station:
         self.hard: TimerLane | None = None if branch.hard_timeout_s is None else timers.lane(branch.hard_timeout_s)
         self.soft: TimerLane | None = None if branch.soft_timeout_s is None else timers.lane(branch.soft_timeout_s)
         self.circuit = None if branch.breaker is None else Circuit(branch.breaker)
+        #: How long one attempt may take, in seconds; None: as long as the run.
+        self.attempt_s = None if branch.retry is None else branch.retry.attempt_timeout_s
         self.delays = None if branch.hedge is None else Delays()
         retry = branch.retry or (_NEVER_RETRIED if branch.hedge is not None else None)
         self.retry_budget = None if retry is None else RetryBudget(retry.budget, retry.per_s, now)
