@@ -14,14 +14,23 @@ Counts of ``Figures``, by name:
 ``runs``              runs of the unit's branches; ``sla_missed``: of those, longer than their SLA
 ``costed``            calls in which the cost of the unit's runs is known; ``cost_nano`` its sum; ``unpriced``: unknown
 ``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
+``control_unpriced``  calls in which control recorded usage of unknown cost; ``control_tokens_in/_out``: of all usage
 ``tokens_in/_out``    tokens of the runs
 ``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad`` and
                       ``only_candidate_bad``
 ``matched`` …         P: outcomes of the comparison, disjoint: ``matched ignored mismatched incomparable``
 ``noise``             P: control ran against itself; ``noise_mismatched`` of those
-``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …)
+``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …): every run that was asked for
+``skipped:reason``    runs that ended as skipped, by reason; ``over_budget:reason`` likewise (``REASONS``)
+``retried``           attempts after the first; ``hedged``: attempts beside a slow one
+``orphans``           attempts that went on although their run had ended, when the second was sealed: a level, which
+                      adds up over branches and processes, and over time to orphan-seconds
+``of:branch:name``    of the branches of a group, one by one: ``outcome:X`` to ``orphans``, and ``sla_missed``
 ``error:Class``       runs that raised, by class, bounded
 ``drawn`` …           ``*``: the funnel of shadow trials: ``drawn started finished compared queued stored``
+``fan_outs``          ``*``: trials of which both are known: ``work_us``, the time of their runs added up, and
+                      ``path_us``, the time of their fan-out, in microseconds
+``dispatch:reason``   ``*``: why the dispatch chose its branches
 ``skipped:reason``    ``*``: not drawn though active
 ``refused:reason``    ``*``: drawn, but not run; ``dropped:reason`` after it ran
 ``served:X``          ``*``: who answered: ``control``, ``candidate`` or ``fallback``
@@ -41,7 +50,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from rollout.domain.histogram import Histogram
+from rollout.domain.outcomes import RunOutcome
 
+#: Why a run can have been skipped, or not been covered.
+REASONS: Final[Mapping[RunOutcome, tuple[str, ...]]] = {
+    RunOutcome.skipped: ("when", "dispatch", "confident", "after", "quorum"),
+    RunOutcome.over_budget: ("time", "tokens", "usd", "usd_per_day"),
+}
 Arm = Literal["A", "B", "P", "*"]
 ARMS: Final[tuple[Arm, ...]] = ("A", "B", "P", "*")
 

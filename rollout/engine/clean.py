@@ -40,7 +40,8 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     theirs: list[Any] = []
     took: list[float] = []
     slower: list[BranchRun] | None = None
-    limit = fan.begun + control_s
+    begun = end = fan.begun
+    limit = begun + control_s
     try:
         value = runtime.codec.loads(control.body)
         for name, step, path in runtime.places:
@@ -51,6 +52,8 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
             theirs.append(run.part)
             finished = run.finished
             took.append(finished - run.started)
+            if finished > end:
+                end = finished
             if finished > limit:
                 if slower is None:
                     slower = [run]
@@ -65,10 +68,13 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     view = trial.view
     clean = second.clean
     clean.control.add(control_s)
+    path_s = end - begun
+    second.work_s += sum(took)
+    second.path_s += path_s
     slowest = control_s
     if slower is not None:
-        slowest = max(run.finished for run in slower) - fan.begun
-        _count_slower(clean, view.unit_of, slower, fan.begun, control_s)
+        slowest = path_s
+        _count_slower(clean, view.unit_of, slower, begun, control_s)
     runtime.matched += 1
     if runtime.stores_all or runtime.dice() < view.policy.store_sample:
         second.queued += 1

@@ -9,7 +9,7 @@ both sides answered is there a comparison.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from rollout.engine.runs import ABSENT, FAILED, RAN
 from rollout.engine.writing import write
 
 if TYPE_CHECKING:
+    from rollout.engine.second import Second
     from rollout.engine.trial import Trial
 
 
@@ -66,6 +67,7 @@ async def conclude(trial: Trial) -> None:
         runtime.tally.late += 1
     else:
         _count(trial, runs, result)
+        _count_time(second, runs.values())
     runtime.compared("", result.outcome)
     if trial.noise:
         await _noise(trial)
@@ -247,6 +249,18 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
                 trial.runtime.compared(run.branch, outcome)
 
 
+def _count_time(second: Second, runs: Collection[BranchRun]) -> None:
+    """What the runs took together, and what their fan-outs took: of a call that was partly live there are two."""
+    began = [run for run in runs if run.began]
+    if not began:
+        return
+    path_s = 0.0
+    for mode in {run.station.mode for run in began}:
+        beside = [run for run in began if run.station.mode == mode]
+        path_s += max(run.finished for run in beside) - min(run.started for run in beside)
+    second.count_fan_out(sum(run.took_s for run in began), path_s)
+
+
 def _unit_outcome(result: Result, members: list[BranchRun]) -> Outcome:
     """The outcome of one unit: of its branches' own parts, and of what lies in no part where it is a suspect."""
     names = {run.branch for run in members}
@@ -275,7 +289,13 @@ def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], contro
         figures.histogram("candidate").add(_latency(trial, members))
     run = trial.control_run
     usage = None if run is None else trial.runtime.fan_outs.price(run.usage)
-    if usage is not None and usage.cost is not None:
+    if usage is None:
+        return
+    figures.add("control_tokens_in", usage.input_tokens)
+    figures.add("control_tokens_out", usage.output_tokens)
+    if usage.cost is None:
+        figures.add("control_unpriced")
+    else:
         figures.add("control_costed")
         figures.add("control_cost_nano", usage.cost)
 

@@ -12,7 +12,8 @@ from rollout.domain.histogram import MANY, Durations, Histogram
 from rollout.domain.routing import Assignment, UnitPlan
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.cells import Cell
-from rollout.engine.runs import OK, RunCell
+from rollout.engine.runs import OK, RunCell, of_member
+from rollout.engine.station import Station
 
 _MOST_REASONS: Final = 50
 SPENT: Final = "spent:"  # by branch, in shadow, in nano-dollars
@@ -76,14 +77,17 @@ class Second:
         "live_runs",
         "number",
         "pairs",
+        "path_s",
         "plans",
         "queued",
         "rollout",
         "sealed",
         "shadow_runs",
+        "stations",
         "subjects",
         "tester_runs",
         "version",
+        "work_s",
     )
 
     def __init__(self, rollout: str, number: int, plans: Sequence[UnitPlan], version: int) -> None:
@@ -98,11 +102,14 @@ class Second:
         self.drawn = 0
         self.begun = 0
         self.queued = 0  # of clean trials
+        self.work_s = 0.0  # of all trials, like the next
+        self.path_s = 0.0
         self.pairs: list[Figures | None] = [None] * len(plans)
         self.clean = CleanPairs(len(plans))
         self.live_runs: dict[str, RunCell] = {}
         self.shadow_runs: dict[str, RunCell] = {}
         self.tester_runs: dict[str, RunCell] = {}
+        self.stations: dict[tuple[str, str], Station] = {}  # of the runs
         self.subjects: list[Subject] = []
         self.sealed = False
 
@@ -126,6 +133,7 @@ class Second:
         cell = cells.get(station.name)
         if cell is None:
             cell = cells[station.name] = RunCell()
+            self.stations[station.name, station.mode] = station
         if self.sealed:
             return
         if run.outcome is not OK or run.usage is not None or run.attempts > 1:
@@ -144,6 +152,12 @@ class Second:
         cell = self.tester_runs.setdefault(run.branch, RunCell())
         if not self.sealed:
             cell.count(run)
+
+    def count_fan_out(self, work_s: float, path_s: float) -> None:
+        """The runs of a trial that is not clean took ``work_s`` together, and its fan-out ``path_s``."""
+        self.funnel.add("fan_outs")
+        self.work_s += work_s
+        self.path_s += path_s
 
     def chose(self, reason: str) -> None:
         """The dispatch chose for this reason: one of at most 50, then ``other``."""
@@ -173,6 +187,9 @@ class Second:
             ("finished", clean),
             ("compared", clean),
             ("queued", self.queued),
+            ("fan_outs", clean),
+            ("work_us", round(self.work_s * 1e6)),
+            ("path_us", round(self.path_s * 1e6)),
         ):
             if count:
                 found.add(name, count)
@@ -194,10 +211,17 @@ class Second:
                     _arm(cell, index, by_arm.setdefault((index, "A" if name == "A" else "B"), Figures()))
         runs = self.runs()
         _spent_in_shadow(runs)
+        for key, station in self.stations.items():
+            if station.orphans:
+                runs[key].add("orphans", station.orphans)
         unit_of = {name: index for index, plan in enumerate(self.plans) for name in plan.branches}
         for (name, mode), figures in runs.items():
             arm: Arm = "B" if mode == "live" else "P"
-            by_arm.setdefault((unit_of[name], arm), Figures()).merge(figures)
+            unit = unit_of[name]
+            found = by_arm.setdefault((unit, arm), Figures())
+            found.merge(figures)
+            if len(self.plans[unit].branches) > 1:
+                found.merge(of_member(name, figures))
         for index, plan in enumerate(self.plans):
             if len(plan.branches) > 1:
                 _cost_by_call(plan, runs, by_arm, index)
