@@ -12,9 +12,9 @@ from rollout.domain.cost import usd_of
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.gates import GateSpec
 from rollout.domain.ramp import Ramp
-from rollout.domain.state import Policy
+from rollout.domain.state import Policy, PriceText
 
-from .values import read_duration, read_excess
+from .values import NONE, dollars_text, read_duration, read_excess
 
 _HEAD: Final = """\
 # What the controller may do, and when. Everything here stays on top of what the code declares, until
@@ -34,11 +34,20 @@ _RAMP: Final = """\
 
 _SHADOW: Final = """\
 # How many calls run in shadow; in how many of those control runs twice, to learn how it differs from itself; and,
-# where the branches replace control, in how many live calls it runs in shadow."""
+# where the branches replace control, in how many live calls it runs in shadow.
+#   usd_per_day: "none", or the dollars that each branch may spend in shadow in a day (UTC)"""
 
 _STORE: Final = "# How many matched trials are stored (every other outcome always is), and for how long."
 
-_BUDGET: Final = "# The deadline of one whole call."
+_BUDGET: Final = """\
+# What one whole call may take, shared by its branches, their retries and hedges.
+#   latency: until the deadline      tokens: "none", or of all models together      usd: "none", or dollars"""
+
+_PRICES: Final = """\
+# What models cost, in dollars for a million tokens. They lie over the prices of the code, model by model.
+#   cached_input: of input that is read from a cache of prompts, where that is cheaper"""
+
+_PRICE: Final = ("0.15", "0.60", "0.075")
 
 _GATES: Final = """\
 # The checks of every step, against control at the same moment. They replace the gates of the code as a whole.
@@ -66,12 +75,12 @@ def example(policies: Mapping[str, Policy] | None = None) -> str:
 
 def _rollout(name: str, policy: Policy) -> str:
     key = f"rollouts.{_key(name)}"
-    shadow = {"sample": policy.sample, "noise": policy.noise, "reverse": policy.reverse}
     parts = [
         [_RAMP, f"[{key}.ramp]", *_ramp(policy.ramp)],
-        [_SHADOW, f"[{key}.shadow]", *(f"{word} = {_share(share)}" for word, share in shadow.items())],
+        [_SHADOW, f"[{key}.shadow]", *_shadow(policy)],
         [_STORE, f"[{key}.store]", f"sample = {_share(policy.store_sample)}", f"ttl = {_duration(policy.ttl_s)}"],
-        [_BUDGET, f"[{key}.budget]", f"latency = {_duration(policy.latency_s)}"],
+        [_BUDGET, f"[{key}.budget]", *_budget(policy)],
+        [_PRICES, *_prices(key, policy)],
         [_GATES],
         *([f"[[{key}.gates]]", *_gate(gate)] for gate in policy.gates),
     ]
@@ -86,6 +95,51 @@ def _ramp(ramp: Ramp) -> Iterator[str]:
     windows = ", ".join(map(_text, ramp.freeze))
     yield f"freeze = [{windows}]" if windows else '# freeze = ["Fri 16:00 - Mon 08:00"]'
     yield f"auto = {str(ramp.auto).lower()}"
+
+
+def _shadow(policy: Policy) -> Iterator[str]:
+    for word, share in (("sample", policy.sample), ("noise", policy.noise), ("reverse", policy.reverse)):
+        yield f"{word} = {_share(share)}"
+    yield _maybe("usd_per_day", _dollars(policy.nano_per_day), '"5"', _is_set(policy, "shadow.usd_per_day"))
+
+
+def _budget(policy: Policy) -> Iterator[str]:
+    yield f"latency = {_duration(policy.latency_s)}"
+    tokens = None if policy.tokens is None else str(policy.tokens)
+    yield _maybe("tokens", tokens, "4000", _is_set(policy, "budget.tokens"))
+    yield _maybe("usd", _dollars(policy.nano), '"0.05"', _is_set(policy, "budget.usd"))
+
+
+def _prices(key: str, policy: Policy) -> Iterator[str]:
+    if _is_set(policy, "prices"):
+        yield f"[{key}.prices]"
+    else:
+        yield from (f"# {line}" for line in _price(f"{key}.prices.small", _PRICE))
+    for model, price in policy.prices.items():
+        yield from ("", *_price(f"{key}.prices.{_key(model)}", price))
+
+
+def _price(header: str, price: PriceText) -> Iterator[str]:
+    yield f"[{header}]"
+    for name, usd in zip(("input", "output", "cached_input"), price, strict=True):
+        if usd is not None:
+            yield f'{name} = "{usd}"'
+
+
+def _maybe(name: str, value: str | None, sample: str, is_set: bool) -> str:
+    """A limit; where there is none, as a comment: naming it would keep a later limit of the code from being one."""
+    if value is not None:
+        return f"{name} = {value}"
+    return f'{name} = "{NONE}"' if is_set else f"# {name} = {sample}"
+
+
+def _is_set(policy: Policy, field: str) -> bool:
+    """Whether a field is a spec file's by now."""
+    return policy.origins.get(field, "").startswith("spec ")
+
+
+def _dollars(nano: int | None) -> str | None:
+    return None if nano is None else f'"{dollars_text(usd_of(nano))}"'
 
 
 def _gate(gate: GateSpec) -> Iterator[str]:
@@ -109,7 +163,7 @@ def _gate(gate: GateSpec) -> Iterator[str]:
 
 def _limit(kind: str, at_most: float) -> str:
     if kind == "cost":
-        return f'usd_per_call = "{usd_of(int(at_most)):f}"'
+        return f"usd_per_call = {_dollars(int(at_most))}"
     return f"at_most = {_duration(at_most) if kind == 'latency' else _share(at_most)}"
 
 

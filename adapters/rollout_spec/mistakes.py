@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from rollout.errors import Problem
 
 from .lines import Place, line_of
-from .model import GATES, BudgetTable, RampTable, RolloutTable, ShadowTable, StoreTable, Table
+from .model import GATES, BudgetTable, PriceTable, RampTable, RolloutTable, ShadowTable, StoreTable, Table
 from .values import shown
 
 _TABLES: Mapping[str, type[Table]] = {
@@ -86,6 +86,8 @@ def _what(error: ErrorDetails, place: Place, data: Mapping[str, Any]) -> Iterato
             kind = error["input"]["kind"]
             otherwise = f"use one of {', '.join(GATES)}"
             yield f"there is no gate {shown(kind)}", nearest(str(kind), list(GATES), otherwise)
+        case "missing":
+            yield f"the price has no {name}", f'write {name} = "0.15", dollars for a million tokens'
         case "bool_type":
             yield f"{name} is {value}", "write true or false"
         case "int_type" | "greater_than_equal" | "less_than_equal" | "int_from_float":
@@ -93,7 +95,7 @@ def _what(error: ErrorDetails, place: Place, data: Mapping[str, Any]) -> Iterato
         case "float_type" | "greater_than" | "less_than":
             yield f"{name} is {value}", "write a number between 0 and 1, as 0.95"
         case "model_type" | "model_attributes_type" | "dict_type":
-            header = ".".join(shown_key(str(step)) for step in place[:3])
+            header = ".".join(shown_key(step) for step in place if isinstance(step, str))
             yield f"{name} is {value}, not a table", f"write [{header}] and its keys below"
         case "list_type":
             yield f"{name} is not a list of tables", "write [[rollouts.NAME.gates]] for each gate"
@@ -112,6 +114,8 @@ def _remedy_for_key(key: str, place: Place, data: Mapping[str, Any]) -> str:
             return nearest(key, known, f"a spec sets {', '.join(known)}; everything else is declared in code")
         case ["rollouts", str(rollout), "gates", int(index), _]:
             known = list(GATES[data["rollouts"][rollout]["gates"][index]["kind"]].model_fields)
+        case ["rollouts", _, "prices", _, _]:
+            known = list(PriceTable.model_fields)
         case ["rollouts", _, str(table), _]:
             known = list(_TABLES[table].model_fields)
         case _:

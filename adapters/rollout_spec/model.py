@@ -21,6 +21,10 @@ class Table(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    def given(self) -> dict[str, Any]:
+        """What the file sets, in the order of the fields."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
 
 class RampTable(Table):
     """The stages of every branch of the rollout. What is left out stays as the code has it."""
@@ -49,8 +53,10 @@ class RampTable(Table):
 
     def fields(self) -> dict[str, Any]:
         """What is set, by the names of ``Ramp.to_dict``."""
-        given = [(name, getattr(self, name)) for name in RampTable.model_fields if name in self.model_fields_set]
-        return {_SUFFIXED.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in given}
+        return {
+            _SUFFIXED.get(name, name): list(value) if isinstance(value, tuple) else value
+            for name, value in self.given().items()
+        }
 
 
 class ShadowTable(Table):
@@ -62,6 +68,8 @@ class ShadowTable(Table):
     """The share of those in which control runs once more, to learn how it differs from itself."""
     reverse: values.Share | None = None
     """In join="replace": the share of live calls in which control runs in shadow."""
+    usd_per_day: values.MaybeDollars = None
+    """Dollars that each branch may spend in shadow in a day (UTC), over all processes: "5"; "none": no limit."""
 
 
 class StoreTable(Table):
@@ -78,6 +86,21 @@ class BudgetTable(Table):
 
     latency: values.Latency | None = None
     """Until the deadline: "1.5s"."""
+    tokens: values.MaybeTokens = None
+    """Of all models together, in and out: 4000; "none": no limit."""
+    usd: values.MaybeDollars = None
+    """Dollars: "0.05"; "none": no limit."""
+
+
+class PriceTable(Table):
+    """What one model costs: dollars for a million tokens."""
+
+    input: values.Price
+    """Of input: "0.15"."""
+    output: values.Price
+    """Of output: "0.60"."""
+    cached_input: values.Price | None = None
+    """Of input that is read from a cache of prompts: "0.075". Default: as other input."""
 
 
 class GateTable(Table):
@@ -193,12 +216,14 @@ class RolloutTable(Table):
     shadow: ShadowTable | None = None
     store: StoreTable | None = None
     budget: BudgetTable | None = None
+    prices: dict[str, PriceTable] | None = None
+    """Model → what it costs: laid over the prices of the code, model by model."""
     gates: Annotated[list[Gate], Field(min_length=1)] | None = None
     """All gates of the rollout: they replace those of the code."""
 
 
 class SpecFile(Table):
-    """rollout.toml: ramp, gates, budget and sampling of rollouts that the code declares."""
+    """rollout.toml: ramp, gates, budget, prices and sampling of rollouts that the code declares."""
 
     rollouts: dict[str, RolloutTable] = {}
     """Rollout name → what is set for it."""

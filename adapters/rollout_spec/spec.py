@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from rollout.domain.cost import nano_usd, usd_of
 from rollout.domain.durations import duration_text
 from rollout.domain.ramp import Ramp
-from rollout.domain.state import Policy
+from rollout.domain.state import BranchPolicy, Policy
 from rollout.errors import Problem, SpecError, UnknownName
 
 from . import mistakes
 from .lines import Place, lines_of
-from .model import RolloutTable, SpecFile
+from .model import RolloutTable, SpecFile, Table
+from .values import dollars_text
 
 NAME: Final = "rollout.toml"
 MAX_BYTES: Final = 2**20
+_SUFFIXED: Final = {"budget.latency": "budget.latency_s", "store.ttl": "store.ttl_s"}
 
 
 def read_spec(path: str | PathLike[str]) -> Spec:
@@ -81,16 +85,17 @@ class Spec:
         """What it sets of a rollout, by the names in ``SETTABLE``, JSON-ready, as ``StateStore.apply`` takes it.
 
         ``ramp`` holds those of its fields that are set, to be laid over the code's; ``gates`` replace the code's as a
-        whole. ``UnknownName`` for a rollout that it does not name.
+        whole. Dollars are text; None is the word "none": no limit. ``UnknownName`` for a rollout that it does not name.
         """
         table = self.file.rollouts.get(rollout)
         if table is None:
             raise UnknownName("rollout", rollout, self.rollouts)
-        return {name: value for name, value in _fields(table).items() if value is not None}
+        return dict(_fields(table))
 
     def check_against(self, policies: Mapping[str, Policy]) -> list[Problem]:
         """What does not fit the rollouts that are registered: unknown names, approvals of stages that are none, a
-        deadline below a branch's SLA. ``policies``: rollout → its effective policy."""
+        deadline below a branch's SLA, a budget below what a branch reserves. ``policies``: rollout → its effective
+        policy."""
         return [problem for name in self.rollouts for problem in self._against(name, policies)]
 
     def _against(self, name: str, policies: Mapping[str, Policy]) -> Iterator[Problem]:
@@ -112,20 +117,46 @@ class Spec:
                     f"{duration_text(latency_s)} is below {sla}",
                     "raise the latency, or lower the SLA in code",
                 )
+            for key, what in _below_reserve(branch, fields):
+                yield Problem(
+                    mistakes.where((*at, "budget", key), self.lines), what, f"raise {key}, or lower reserve= in code"
+                )
 
 
-def _fields(table: RolloutTable) -> dict[str, Any]:
-    shadow, store, budget = table.shadow, table.store, table.budget
-    return {
-        "ramp": (table.ramp.fields() or None) if table.ramp else None,
-        "gates": table.gates and [gate.spec().to_dict() for gate in table.gates],
-        "budget.latency_s": budget and budget.latency,
-        "shadow.sample": shadow.sample if shadow else None,
-        "shadow.noise": shadow.noise if shadow else None,
-        "shadow.reverse": shadow.reverse if shadow else None,
-        "store.sample": store.sample if store else None,
-        "store.ttl_s": store.ttl if store else None,
-    }
+def _fields(table: RolloutTable) -> Iterator[tuple[str, Any]]:
+    """What is set; what is not set has no value here, and None is a value: no limit."""
+    if table.ramp and (ramp := table.ramp.fields()):
+        yield "ramp", ramp
+    if table.gates:
+        yield "gates", [gate.spec().to_dict() for gate in table.gates]
+    if table.prices is not None:
+        yield "prices", {model: [one.input, one.output, one.cached_input] for model, one in table.prices.items()}
+    tables: dict[str, Table | None] = {"budget": table.budget, "shadow": table.shadow, "store": table.store}
+    for name, inner in tables.items():
+        for key, value in inner.given().items() if inner else ():
+            field = f"{name}.{key}"
+            yield _SUFFIXED.get(field, field), dollars_text(value) if isinstance(value, Decimal) else value
+
+
+def _below_reserve(branch: BranchPolicy, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The limits of a call under which a branch could never begin: each key of the budget, with what is wrong."""
+    usd = fields.get("budget.usd")
+    limits: tuple[tuple[str, Any, Any, Callable[[Any], str]], ...] = (
+        ("latency", fields.get("budget.latency_s"), branch.reserve_s, duration_text),
+        ("tokens", fields.get("budget.tokens"), branch.reserve_tokens, str),
+        (
+            "usd",
+            None if usd is None else nano_usd(usd),
+            branch.reserve_nano,
+            lambda nano: f"${dollars_text(usd_of(nano))}",
+        ),
+    )
+    for key, limit, reserved, text in limits:
+        if limit is not None and limit < reserved:
+            yield (
+                key,
+                f'{text(limit)} is below what branch "{branch.name}" reserves, {text(reserved)}: it could never run',
+            )
 
 
 def _toml(text: str, path: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ NONE: Final = "none"
 _PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
 _TIME: Final = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*(?:ms|s|m|h|d|w)\s*)+", re.ASCII | re.IGNORECASE)
 _MONEY: Final = re.compile(r"\s*\$?(\d+(?:\.\d+)?)\s*", re.ASCII)
+_MOST_TOKENS: Final = 10**15
+_MOST_DECIMALS: Final = 30  # as a ``PriceBook`` takes them
 
 
 def refuse(*problems: str) -> PydanticCustomError:
@@ -80,6 +82,37 @@ def read_dollars(value: object) -> Decimal:
     if not 0 <= found <= 1e6:
         raise refuse(f'{shown(value)} is out of range; it lies between 0 and 1000000 dollars, as "0.01"')
     return usd_of(nano_usd(found))
+
+
+def dollars_text(usd: Decimal) -> str:
+    """``"0.05"``: exact, without zeros at the end, and never 5E-2."""
+    return f"{usd.normalize():f}"
+
+
+def read_price(value: object) -> str:
+    """Dollars for a million tokens of ``"0.15"`` or of a number: exact, digit by digit as they are written."""
+    amount = None
+    if number(value) is not None:
+        amount = abs(Decimal(str(value))) if value == 0 else Decimal(str(value))  # TOML has a -0.0
+    elif isinstance(value, str) and (match := _matched(_MONEY, value)):
+        amount = Decimal(match[1])
+    if amount is None:
+        raise refuse(f'{shown(value)} is not a price; write dollars for a million tokens, for example "0.15"')
+    if not 0 <= amount <= 1_000_000:
+        raise refuse(f"{shown(value)} is out of range; it lies between 0 and 1000000 dollars for a million tokens")
+    text = f"{amount:f}"
+    if len(text.partition(".")[2]) > _MOST_DECIMALS:
+        raise refuse(f"{shown(value)} has too many digits; write at most {_MOST_DECIMALS} decimals")
+    return text
+
+
+def read_tokens(value: object) -> int:
+    """A number of tokens."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(f"{shown(value)} is not a number of tokens; write for example 4000")
+    if not 1 <= value <= _MOST_TOKENS:
+        raise refuse(f"{shown(value)} is out of range; it lies between 1 and {_MOST_TOKENS} tokens, as 4000")
+    return value
 
 
 def read_shares(value: object) -> tuple[float, ...]:
@@ -163,6 +196,8 @@ _SHARE_SCHEMA: Final = {"type": "number", "minimum": 0, "maximum": 1}
 _TIME_SCHEMA: Final = {"type": "string", "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*([mM][sS]|[sSmMhHdDwW])\s*)+$"}
 _MONEY_SCHEMA: Final = {"type": "string", "pattern": r"^\s*\$?[0-9]+(\.[0-9]+)?\s*$"}
 _NUMBER_SCHEMA: Final = {"type": "number", "minimum": 0}
+_PRICE_SCHEMA: Final = {"type": "number", "minimum": 0, "maximum": 1_000_000}
+_TOKENS_SCHEMA: Final = {"type": "integer", "minimum": 1, "maximum": _MOST_TOKENS}
 _SHARES_SCHEMA: Final = {
     "anyOf": [
         {"type": "string", "pattern": r"^[\s,→]*(([sS][hH][aA][dD][oO][wW]|[0-9]+(\.[0-9]+)?%)[\s,→]*)+$"},
@@ -186,6 +221,8 @@ MaybeDuration = Annotated[
 MaybeDollars = Annotated[
     Decimal | None, PlainValidator(optional(read_dollars)), _either(_NUMBER_SCHEMA, _MONEY_SCHEMA, _NONE_SCHEMA)
 ]
+MaybeTokens = Annotated[int | None, PlainValidator(optional(read_tokens)), _either(_TOKENS_SCHEMA, _NONE_SCHEMA)]
+Price = Annotated[str, PlainValidator(read_price), _either(_PRICE_SCHEMA, _MONEY_SCHEMA)]
 Stages = Annotated[tuple[float, ...], PlainValidator(read_stages), WithJsonSchema(_SHARES_SCHEMA)]
 Shares = Annotated[tuple[float, ...], PlainValidator(read_shares), WithJsonSchema(_SHARES_SCHEMA)]
 Windows = Annotated[

@@ -70,7 +70,9 @@ class BranchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchPolicy:
-    """What a policy says of one branch. ``unit``: the name of what moves and is judged together."""
+    """What a policy says of one branch. ``unit``: the name of what moves and is judged together. ``reserve_tokens``,
+    ``reserve_nano`` (nano-dollars) and ``reserve_s``: what a run needs of the call's budget to begin.
+    """
 
     name: str
     unit: str
@@ -82,6 +84,9 @@ class BranchPolicy:
     sla_s: float | None = None
     hard_timeout_s: float = 10.0
     effects: str = "safe"
+    reserve_tokens: int = 0
+    reserve_nano: int = 0
+    reserve_s: float = 0.0
 
 
 #: Fields of a policy that a spec file may set, with the dotted name it gives them.
@@ -89,18 +94,30 @@ SETTABLE: Final = (
     "ramp",
     "gates",
     "budget.latency_s",
+    "budget.tokens",
+    "budget.usd",
+    "prices",
     "shadow.sample",
     "shadow.noise",
     "shadow.reverse",
+    "shadow.usd_per_day",
     "store.sample",
     "store.ttl_s",
 )
 
+#: Dollars for a million tokens of input, of output, and of input from a cache (None: as other input), as exact text.
+PriceText = tuple[str, str, str | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What is in force for a rollout: one version of it. ``origins``: the dotted name of a field → where it came from
-    (``"code"``, ``"default"``, ``"spec rollout.toml"``)."""
+    """What is in force for a rollout: one version of it.
+
+    ``tokens``, ``nano``: the budget of one call, in tokens and nano-dollars; ``nano_per_day``: that of each branch in
+    shadow for a day (UTC). None: no limit. ``prices``: by model, those that a spec file lays over the price book of the
+    code, which stays in the code. ``origins``: the dotted name of a field → where it came from (``"code"``,
+    ``"default"``, ``"spec rollout.toml"``).
+    """
 
     rollout: str
     version: int = 0
@@ -109,10 +126,14 @@ class Policy:
     ramp: Ramp = Ramp()
     gates: Sequence[GateSpec] = ()
     latency_s: float = 10.0
+    tokens: int | None = None
+    nano: int | None = None
+    prices: Mapping[str, PriceText] = field(default_factory=dict)
     settle_s: float = 10.1
     sample: float = 1.0
     noise: float = 0.01
     reverse: float = 0.01
+    nano_per_day: int | None = None
     store_sample: float = 1.0
     ttl_s: float = 7 * 86400.0
     max_trials: int = 100_000
@@ -159,16 +180,23 @@ class Policy:
                     "sla_s": b.sla_s,
                     "hard_timeout_s": b.hard_timeout_s,
                     "effects": b.effects,
+                    "reserve_tokens": b.reserve_tokens,
+                    "reserve_nano": b.reserve_nano,
+                    "reserve_s": b.reserve_s,
                 }
                 for b in self.branches
             ],
             "ramp": self.ramp.to_dict(),
             "gates": [gate.to_dict() for gate in self.gates],
             "latency_s": self.latency_s,
+            "tokens": self.tokens,
+            "nano": self.nano,
+            "prices": {model: list(price) for model, price in self.prices.items()},
             "settle_s": self.settle_s,
             "sample": self.sample,
             "noise": self.noise,
             "reverse": self.reverse,
+            "nano_per_day": self.nano_per_day,
             "store_sample": self.store_sample,
             "ttl_s": self.ttl_s,
             "max_trials": self.max_trials,
@@ -182,7 +210,9 @@ class Policy:
 
     @classmethod
     def from_dict(cls, rollout: str, version: int, data: Mapping[str, Any], registered_at: float = 0.0) -> Policy:
-        plain = {name: value for name, value in data.items() if name not in ("branches", "ramp", "gates", "routes")}
+        """A policy that was stored. One of a time before budgets and prices limits nothing and has no prices."""
+        made = ("branches", "ramp", "gates", "prices", "routes")
+        plain = {name: value for name, value in data.items() if name not in made}
         return cls(
             rollout=rollout,
             version=version,
@@ -190,6 +220,7 @@ class Policy:
             branches=tuple(BranchPolicy(**{**b, "after": tuple(b["after"])}) for b in data["branches"]),
             ramp=Ramp.from_dict(data["ramp"]),
             gates=tuple(GateSpec.from_dict(gate) for gate in data["gates"]),
+            prices={model: (price[0], price[1], price[2]) for model, price in data.get("prices", {}).items()},
             routes=tuple(data["routes"]),
             **plain,
         )

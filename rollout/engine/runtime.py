@@ -28,7 +28,7 @@ from rollout.domain.state import BranchState, Policy
 from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
 from rollout.engine.counting import SeenKeys, Tally
-from rollout.engine.declared import policy_of
+from rollout.engine.declared import policy_of, prices_in_force
 from rollout.engine.fanout import FanOut, FanOuts
 from rollout.engine.joining import Unjoinable, forsake
 from rollout.engine.recorder import Recorder
@@ -157,14 +157,24 @@ class Runtime:
         self.stores_all = policy.store_sample >= 1.0
         self.latency_s = policy.latency_s
         self.fan_outs.deadlines = self._timers.lane(policy.latency_s)
+        self._spend_by(policy)
         self.tally.settle_s = policy.settle_s
-        self.fan_outs.deadlines = self._timers.lane(self.latency_s)
         self._seen = {
             (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
             for plan in self.view.plans
             if plan.stage_live
         }
         self.active = self.view.active
+
+    def _spend_by(self, policy: Policy) -> None:
+        """Keep to the budgets and prices of the policy. What was spent today is spent, whatever the limit becomes."""
+        shared = self.fan_outs
+        shared.tokens, shared.nano = policy.tokens, policy.nano
+        shared.prices = prices_in_force(policy, self.definition.prices)
+        if shared.daily is not None:
+            shared.daily.limit_nano = policy.nano_per_day
+        elif policy.nano_per_day is not None:
+            shared.daily = DailyBudget(policy.nano_per_day)
 
     # ---- the fast path
 

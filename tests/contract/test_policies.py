@@ -6,7 +6,7 @@ import pytest
 
 from rollout.domain.gates import GateSpec
 from rollout.domain.ramp import Ramp
-from rollout.domain.state import Mode
+from rollout.domain.state import SETTABLE, Mode
 from rollout.errors import UnknownName
 from rollout.ports import Backend, StateStore
 from rollout.testing import sample_change, sample_policy
@@ -23,6 +23,9 @@ async def test_the_first_registration_is_version_1_and_comes_back_as_it_was_decl
         ramp=RAMP,
         gates=GATES,
         latency_s=1.5,
+        tokens=4_000,
+        nano=50_000_000,
+        nano_per_day=5_000_000_000,
         settle_s=1.6,
         sample=0.5,
         flag="profile-fanout",
@@ -142,14 +145,18 @@ async def test_applied_fields_lie_on_top_of_the_code(state: StateStore) -> None:
 
 
 async def test_every_settable_field_can_be_applied(state: StateStore) -> None:
-    await state.register(sample_policy(), "app")
+    await state.register(sample_policy(nano_per_day=7), "app")
     fields = {
         "ramp": RAMP.to_dict(),
         "gates": [gate.to_dict() for gate in GATES],
         "budget.latency_s": 20.0,
+        "budget.tokens": 4_000,
+        "budget.usd": "0.05",
+        "prices": {"small": ["0.15", "0.60", None]},
         "shadow.sample": 0.1,
         "shadow.noise": 0.2,
         "shadow.reverse": 0.3,
+        "shadow.usd_per_day": None,
         "store.sample": 0.4,
         "store.ttl_s": 3_600.0,
     }
@@ -158,7 +165,11 @@ async def test_every_settable_field_can_be_applied(state: StateStore) -> None:
 
     assert (policy.ramp, tuple(policy.gates), policy.latency_s) == (RAMP, GATES, 20.0)
     assert (policy.sample, policy.noise, policy.reverse) == (0.1, 0.2, 0.3)
+    assert (policy.tokens, policy.nano, policy.nano_per_day) == (4_000, 50_000_000, None)
+    assert policy.prices == {"small": ("0.15", "0.60", None)}
     assert (policy.store_sample, policy.ttl_s) == (0.4, 3_600.0)
+    assert policy == (await state.load()).policies["profile"]
+    assert set(fields) == set(SETTABLE)
 
 
 async def test_a_larger_budget_lengthens_the_settle_time(state: StateStore) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout import gates
+from rollout.domain.cost import NANO
 from rollout.domain.gates import GateSpec
 from rollout.domain.layers import layered
+from rollout.domain.prices import Price, PriceBook
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import SETTABLE, BranchPolicy, Policy
 from rollout.errors import Problem, SpecError, UnknownName
@@ -34,6 +41,7 @@ auto = false
 sample = 0.5
 noise = "2%"
 reverse = 0
+usd_per_day = 5
 
 [rollouts.profile.store]
 sample = "10%"
@@ -41,6 +49,17 @@ ttl = "2d"
 
 [rollouts.profile.budget]
 latency = "1.5s"
+tokens = 4000
+usd = "$0.05"
+
+[rollouts.profile.prices.small]
+input = "0.15"
+output = 0.6
+cached_input = "0.0750"
+
+[rollouts.profile.prices."big/4.1"]
+input = 2
+output = 1e-7
 
 [[rollouts.profile.gates]]
 kind = "errors"
@@ -97,9 +116,13 @@ def test_every_field_arrives_as_the_store_takes_it() -> None:
     ]
     assert {name: fields[name] for name in SETTABLE[2:]} == {
         "budget.latency_s": 1.5,
+        "budget.tokens": 4000,
+        "budget.usd": "0.05",
+        "prices": {"small": ["0.15", "0.6", "0.0750"], "big/4.1": ["2", "0.0000001", None]},
         "shadow.sample": 0.5,
         "shadow.noise": 0.02,
         "shadow.reverse": 0.0,
+        "shadow.usd_per_day": "5",
         "store.sample": 0.1,
         "store.ttl_s": 172800.0,
     }
@@ -112,6 +135,27 @@ def test_what_is_not_named_stays_as_the_code_has_it() -> None:
     assert partly == {"ramp": {"soak_s": 300.0, "bake_s": None}}
     policy = layered(Policy(rollout="profile"), partly, {"ramp": "spec"}, version=2, at=0.0)
     assert policy.ramp == Ramp(soak_s=300.0)
+
+
+def test_the_word_none_takes_a_limit_of_the_code_away() -> None:
+    text = '[rollouts.p]\nbudget = { tokens = "none", usd = "none" }\nshadow.usd_per_day = "none"'
+    fields = parse_spec(text).fields("p")
+    assert fields == {"budget.tokens": None, "budget.usd": None, "shadow.usd_per_day": None}
+
+
+def test_an_empty_table_of_prices_takes_those_of_an_earlier_spec_away() -> None:
+    assert parse_spec("[rollouts.p.prices]").fields("p") == {"prices": {}}
+
+
+@given(st.integers() | st.floats() | st.decimals().map(str) | st.from_regex(r"\d{1,9}(\.\d{1,40})?", fullmatch=True))
+def test_every_price_that_is_read_is_exact_and_one_of_a_price_book(usd: float | str) -> None:
+    text = f"[rollouts.p.prices.small]\ninput = {json.dumps(usd) if isinstance(usd, str) else usd!r}\noutput = 0"
+    try:
+        ((price, _, _),) = parse_spec(text).fields("p")["prices"].values()
+    except SpecError:
+        return
+    assert Decimal(price) == Decimal(str(usd))
+    assert PriceBook({"small": Price(price, 0)}).cost_nano("small", 1_000_000, 0) == ceil(Fraction(price) * NANO)
 
 
 def test_a_rollout_that_it_does_not_name_is_an_error() -> None:
@@ -162,11 +206,23 @@ window = "3s"
 kind = "errors"
 [rollouts.orders]
 hard_timeout_s = 3
-budget = { latency = "2h", tokens = 4000 }
+budget = { latency = "2h", money = 4 }
 store = 5
 gates = []
 [rollouts.tickets]
 ramp = { soak = "7%" }
+budget.tokens = 0
+budget.usd = -1
+shadow.usd_per_day = nan
+[rollouts.tickets.prices.small]
+input = -0.15
+inputs = 3
+cached_input = "cheap"
+[rollouts.tickets.prices]
+"gpt-4.1" = 2
+[rollouts.search]
+prices = 0
+budget.tokens = 1.5
 """
 
 LINES = [
@@ -190,10 +246,20 @@ LINES = [
     (25, "errors is declared twice", "keep one"),
     (28, '"hard_timeout_s"', "declared in code"),
     (29, '"2h" is out of range', "between 1ms and 1h"),
-    (29, '"tokens"', "latency"),
+    (29, '"money"', "latency"),
     (30, "store is 5, not a table", "[rollouts.orders.store]"),
     (31, "there is no gate", "leave gates out"),
     (33, '"7%"', "write for example"),
+    (34, "0 is out of range", "between 1 and"),
+    (35, "-1 is out of range", "between 0 and 1000000 dollars"),
+    (36, "nan is not an amount of dollars", '"0.01"'),
+    (37, "the price has no output", 'output = "0.15"'),
+    (38, "-0.15 is out of range", "between 0 and 1000000 dollars"),
+    (39, '"inputs"', 'did you mean "input"?'),
+    (40, '"cheap" is not a price', "dollars for a million tokens"),
+    (42, '"gpt-4.1" is 2, not a table', '[rollouts.tickets.prices."gpt-4.1"]'),
+    (44, "prices is 0, not a table", "[rollouts.search.prices]"),
+    (45, "1.5 is not a number of tokens", "4000"),
 ]
 
 
@@ -300,6 +366,30 @@ def test_a_deadline_below_a_branchs_sla_is_reported() -> None:
     assert parse_spec('[rollouts.profile]\nbudget.latency = "400ms"').check_against(policies) == []
 
 
+RESERVING = BranchPolicy(
+    name="summary", unit="summary", salt="s", reserve_tokens=1_000, reserve_nano=20_000_001, reserve_s=0.5
+)
+
+
+@pytest.mark.parametrize(
+    ("low", "enough", "what"),
+    [
+        ('latency = "499ms"', 'latency = "500ms"', "499ms is below"),
+        ("tokens = 999", "tokens = 1000", "999 is below"),
+        ('usd = "0.02"', 'usd = "0.020000001"', "$0.02 is below"),
+        ("tokens = 1", 'tokens = "none"', "1 is below"),
+    ],
+)
+def test_a_budget_below_what_a_branch_reserves_is_reported(low: str, enough: str, what: str) -> None:
+    policies = {"profile": Policy(rollout="profile", branches=(RESERVING,))}
+    (problem,) = parse_spec(f"[rollouts.profile]\nbudget.{low}").check_against(policies)
+    assert problem.where == f"line 2, rollouts.profile.budget.{low.partition(' ')[0]}"
+    assert what in problem.what
+    assert 'branch "summary" reserves' in problem.what
+    assert "lower reserve=" in problem.remedy
+    assert parse_spec(f"[rollouts.profile]\nbudget.{enough}").check_against(policies) == []
+
+
 # --- the example
 
 SHARES = st.sampled_from([0.0, 0.01, 0.001, 1 / 3, 0.123456789, 1.0]) | st.floats(0, 1)
@@ -310,6 +400,23 @@ LIMITS = st.builds(
     window=SPANS.map(lambda span: span + 1),
     minimum=st.integers(1, 99),
 )
+
+
+TOKENS = st.none() | st.integers(1, 10**15)
+DOLLARS = st.none() | st.integers(0, 10**15)
+PRICE = st.decimals(0, 1_000_000, places=9).map("{:f}".format)
+PRICES = st.dictionaries(st.sampled_from(["small", "big-4.1", 'a "b"']), st.tuples(PRICE, PRICE, st.none() | PRICE))
+LIMITED = ("budget.tokens", "budget.usd", "shadow.usd_per_day", "prices")
+
+
+def limits_of(policy: Policy) -> dict[str, Any]:
+    """What the example of a policy sets of its limits and prices: what there is, and what a spec took away."""
+    values = (policy.tokens, policy.nano, policy.nano_per_day, policy.prices)
+    return {
+        name: value
+        for name, value in zip(LIMITED, values, strict=True)
+        if value not in (None, {}) or policy.origins.get(name) == "spec a.toml"
+    }
 
 
 @st.composite
@@ -338,6 +445,11 @@ def policies(draw: st.DrawFn) -> Policy:
         ),
         gates=draw(st.lists(st.sampled_from(list(unique.values())), min_size=1, unique_by=lambda gate: gate.name)),
         latency_s=draw(st.floats(0.001, 3600)),
+        tokens=draw(TOKENS),
+        nano=draw(DOLLARS),
+        nano_per_day=draw(DOLLARS),
+        prices=draw(PRICES),
+        origins=draw(st.dictionaries(st.sampled_from(LIMITED), st.sampled_from(["code", "default", "spec a.toml"]))),
         sample=draw(SHARES),
         noise=draw(SHARES),
         reverse=draw(SHARES),
@@ -352,7 +464,10 @@ def test_the_example_of_a_policy_sets_exactly_what_is_in_force(policy: Policy, n
     text = example({name: policy})
     spec = parse_spec(text)
     fields = spec.fields(name)
-    assert fields | {"ramp": policy.ramp.to_dict() | fields["ramp"]} == {
+    then = layered(Policy(rollout=name), fields, dict.fromkeys(fields, "spec a.toml"), version=2, at=0.0)
+    assert limits_of(then) == limits_of(policy)
+    unlimited = {field: value for field, value in fields.items() if field not in LIMITED}
+    assert unlimited | {"ramp": policy.ramp.to_dict() | fields["ramp"]} == {
         "ramp": policy.ramp.to_dict(),
         "gates": [gate.to_dict() for gate in policy.gates],
         "budget.latency_s": policy.latency_s,
@@ -368,8 +483,13 @@ def test_the_example_of_a_policy_sets_exactly_what_is_in_force(policy: Policy, n
 def test_the_example_of_nothing_is_a_whole_spec() -> None:
     spec = parse_spec(example())
     assert spec.rollouts == ("profile",)
-    assert set(spec.fields("profile")) == set(SETTABLE)
+    assert set(spec.fields("profile")) == set(SETTABLE) - set(LIMITED)
     assert max(map(len, example().splitlines())) <= 120
+
+
+def test_the_example_without_its_comment_marks_shows_every_field() -> None:
+    text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example())
+    assert set(parse_spec(text).fields("profile")) == set(SETTABLE)
 
 
 # --- the schema
@@ -396,6 +516,14 @@ def test_the_schema_accepts_what_the_reader_accepts() -> None:
         '[rollouts.p.shadow]\nsample = "200%"',
         "[rollouts.p.budget]\nlatency = 0",
         "[rollouts.p]\ngates = []",
+        "[rollouts.p.budget]\ntokens = 0",
+        "[rollouts.p.budget]\ntokens = 1.5",
+        "[rollouts.p.budget]\nusd = -1",
+        '[rollouts.p.shadow]\nusd_per_day = "much"',
+        "[rollouts.p.prices]\nsmall = 3",
+        "[rollouts.p.prices.small]\ninput = 3",
+        "[rollouts.p.prices.small]\ninput = 3\noutput = -1",
+        '[rollouts.p.prices.small]\ninput = 3\noutput = "NaN"',
         '[[rollouts.p.gates]]\nkind = "errers"',
         "[[rollouts.p.gates]]\nminimum = 5",
         '[[rollouts.p.gates]]\nkind = "errors"\nminimum = 0',
