@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 from rollout.domain import report_parts as parts
+from rollout.domain.cost import usd_of
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_cost import costs
@@ -213,9 +215,13 @@ def fields(policy: Policy) -> tuple[Field, ...]:
         "ramp.auto": policy.ramp.auto,
         "gates": [gate.to_dict() for gate in policy.gates],
         "budget.latency_s": policy.latency_s,
+        "budget.tokens": policy.tokens,
+        "budget.usd": _dollars(policy.nano),
+        "prices": _prices(policy),
         "shadow.sample": policy.sample,
         "shadow.noise": policy.noise,
         "shadow.reverse": policy.reverse,
+        "shadow.usd_per_day": _dollars(policy.nano_per_day),
         "store.sample": policy.store_sample,
         "store.ttl_s": policy.ttl_s,
         "store.max_trials": policy.max_trials,
@@ -230,6 +236,22 @@ def fields(policy: Policy) -> tuple[Field, ...]:
         origin = policy.origins.get(name) or policy.origins.get(name.partition(".")[0]) or "code"
         found.append(Field(name=name, value=value, origin=origin))
     return tuple(found)
+
+
+def _prices(policy: Policy) -> list[dict[str, str]] | str | None:
+    """The prices that a spec lays over those of the code, of which only the code knows what they are."""
+    if not policy.prices:
+        return "the price book of the code" if policy.origins.get("prices") == "code" else None
+    lines: list[dict[str, str]] = []
+    for model, (input_usd, output_usd, cached_usd) in policy.prices.items():
+        cached = {} if cached_usd is None else {"cached_input": cached_usd}
+        lines.append({"model": model, "input": input_usd, "output": output_usd, **cached})
+    return lines
+
+
+def _dollars(nano: int | None) -> Decimal | None:
+    """Exact, without zeros at the end."""
+    return None if nano is None else Decimal(f"{usd_of(nano).normalize():f}")
 
 
 def _findings(standings: Sequence[Standing]) -> tuple[Finding, ...]:
