@@ -78,10 +78,13 @@ class FanOut:
     """
 
     __slots__ = (
-        "_for_all",
+        "_any_end",
+        "_begins",
         "_names",
+        "_needed",
         "_on_end",
         "_shared",
+        "_sooner",
         "_timed",
         "_together",
         "_waiter",
@@ -131,7 +134,9 @@ class FanOut:
         self._on_end: Callable[[], None] | None = None
         self._together: list[BranchRun] | None = None
         self._wanted: list[str] | None = None  # those that wait for others
+        self._begins = False  # some of them, at this moment
         self._timed = False
+        self._sooner: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def start(
@@ -146,6 +151,7 @@ class FanOut:
         self.begun = now
         self._on_end = on_end
         self.pending = 1  # until all have begun, so that nothing ends before
+        self._needed = 0  # parts, to the quorum
         stations = self.stations
         together: list[BranchRun] = []
         self._together = together
@@ -161,6 +167,8 @@ class FanOut:
                 waiting.append(name)
         self._together = None
         self._wanted = waiting
+        if self.of.quorum is not None:
+            self._needed = min(self.of.quorum, self.ok + len(names)) - self.ok
         rest = None
         if together:
             if task is not None:
@@ -170,6 +178,8 @@ class FanOut:
         if self._wanted:
             self._begin_waiting()
         self.pending -= 1
+        if self.of.quorum is not None:
+            self._despair()
         if not self.pending:
             self._ended()
         elif task is not None or self.pending > len(together):
@@ -178,9 +188,13 @@ class FanOut:
 
     def _limit_time(self) -> None:
         """The call has to wait for something: its deadline begins, counted from its start."""
-        if not self._timed:
-            self._timed = True
-            self.of.deadlines.add(self, self.begun)
+        if self._timed:
+            return
+        self._timed = True
+        self.of.deadlines.add(self, self.begun)
+        deadline = self.call.deadline
+        if deadline is not None and deadline < self.begun + self.of.deadlines.timeout_s - _LONG_S:
+            self._sooner = self.of.loop.call_later(deadline - self.of.time(), self.expire)  # of whoever asked
 
     def _dispatched(self, dispatch: Dispatch) -> Sequence[str]:
         """The names that the dispatch chose for this call; the others are skipped."""
@@ -245,12 +259,14 @@ class FanOut:
 
     def _begin_waiting(self) -> None:
         """Start what only waited for branches that are settled; skip what waited for one that has no part."""
+        if self._begins:
+            return  # a run that began below has ended there: what waited for it is found in the next round
+        self._begins = True
+        self.pending += 1  # until all have begun, so that nothing ends before
         moved = True
         while moved and self._wanted:
             moved = False
             for name in list(self._wanted):
-                if not self._wanted or name not in self._wanted:
-                    continue  # a run that began here has ended here, and the walk that this began was faster
                 station = self.stations[name]
                 needed = [self.runs.get(other) for other in station.after]
                 if any(run is None and other in self._wanted for run, other in zip(needed, station.after, strict=True)):
@@ -266,6 +282,8 @@ class FanOut:
                     self._begin(station, call, self.of.time())
                 else:
                     self._skip(station, call, "after")
+        self.pending -= 1
+        self._begins = False
 
     def _skip(self, station: Station, call: Call, reason: str) -> None:
         run = BranchRun(station, self, call, self.of.time())
@@ -290,25 +308,31 @@ class FanOut:
         if self._wanted:
             self._begin_waiting()
         if self.of.quorum is not None:
-            self._count_votes(self.of.quorum, run)
+            self._count_vote(run)
         elif run.station.required and run.outcome not in _NO_FAILURE:
             self.failed = self.failed or run
         self._look()
 
     def softened(self, run: BranchRun) -> None:
         """A run has passed its soft timeout: the candidate may be made without it, if that is possible at all."""
-        if self.of.asks or not run.station.required:
+        if self.of.asks or (self.of.quorum is None and not run.station.required):
             self.soft += 1
             self._look()
         else:
             run.is_soft = False
 
-    def _count_votes(self, quorum: int, run: BranchRun) -> None:
-        """So many parts are enough; so few as are left to come are not."""
-        if self.ok >= quorum and self.pending:
-            self.cut(RunOutcome.cancelled, "quorum")
-        elif self.ok + self.pending + len(self._wanted or ()) < quorum:
-            self.failed = self.failed or run
+    def _count_vote(self, run: BranchRun) -> None:
+        """So many parts are enough."""
+        if run.outcome is OK:
+            self._needed -= 1
+            if self._needed == 0:
+                self.cut(RunOutcome.cancelled, "quorum")
+        self._despair()
+
+    def _despair(self) -> None:
+        """So few parts as are left to come are not enough."""
+        if self.failed is None and self.pending + len(self._wanted or ()) < self._needed:
+            self.failed = next(run for run in self.runs.values() if run.outcome not in (None, OK))
 
     def _look(self) -> None:
         """Whether this was the last run, or what somebody waits for."""
@@ -317,7 +341,7 @@ class FanOut:
             self.cut(RunOutcome.soft_timeout)  # nobody asks: as the aggregator of a live call goes on without it
         elif not self.pending:
             self._ended()
-        if waiter is not None and not waiter.done() and (not self.pending or (self.is_decided and not self._for_all)):
+        if waiter is not None and not waiter.done() and (self._any_end or self.is_decided):
             waiter.set_result(None)
 
     @property
@@ -328,6 +352,9 @@ class FanOut:
     def _ended(self) -> None:
         if self._timed:
             self.of.deadlines.remove(self)
+            if self._sooner is not None:
+                self._sooner.cancel()
+                self._sooner = None
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end()
@@ -335,22 +362,21 @@ class FanOut:
     async def decided(self) -> None:
         """Wait until every run is settled or late, or a candidate is impossible."""
         while not self.is_decided:
-            await self._end_of_some(for_all=False)
+            await self._next(any_end=False)
 
-    async def changed(self) -> None:
-        """Wait until one run more is settled, if one is under way."""
-        pending = self.pending
-        while self.pending and self.pending == pending and self.failed is None:
-            await self._end_of_some(for_all=False)
+    @property
+    def ended(self) -> int:
+        """How many runs are settled."""
+        return sum(run.outcome is not None for run in self.runs.values())
 
-    async def finished(self) -> None:
-        """Wait until every run is settled."""
-        while self.pending:
-            await self._end_of_some(for_all=True)
+    async def more_than(self, ended: int) -> None:
+        """Wait until more runs than these are settled, as long as one is under way and a candidate possible."""
+        while self.pending and self.failed is None and self.ended <= ended:
+            await self._next(any_end=True)
 
-    def _end_of_some(self, *, for_all: bool) -> asyncio.Future[None]:
-        """Done when every run is settled, or, unless ``for_all``, when the outcome is decided."""
-        self._for_all = for_all
+    def _next(self, *, any_end: bool) -> asyncio.Future[None]:
+        """Done when the outcome is decided, or, with ``any_end``, when a run is settled."""
+        self._any_end = any_end
         self._waiter = self.of.loop.create_future()
         return self._waiter
 
@@ -360,13 +386,18 @@ class FanOut:
 
     def cut(self, outcome: RunOutcome, reason: str = "") -> None:
         """End every run that is not settled, and start none of those that wait."""
+        if not self.pending:
+            return
         waiting, self._wanted = self._wanted, None
+        self.pending += 1  # until all have ended, so that nobody sees some of them only
         for run in list(self.runs.values()):
             if run.outcome is None:
                 run.reason = reason
                 run.cut(outcome)
         for name in waiting or ():
             self._skip(self.stations[name], self.call, reason or "after")
+        self.pending -= 1
+        self._look()
 
     def ok_parts(self) -> dict[str, Any]:
         """The parts that are there, by branch name."""
