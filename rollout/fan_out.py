@@ -9,7 +9,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from time import time as epoch
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from rollout.context import RunContext, current_run
 from rollout.definition import Branch, Budget
@@ -126,7 +125,7 @@ class FanOut:
         self._on_hook_failure = on_hook_failure
         self._dice = dice
         self._names = tuple(branch.name for branch in branches)
-        self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOuts] = WeakKeyDictionary()
+        self._shared: dict[asyncio.AbstractEventLoop, FanOuts] = {}
         self._live_runs: dict[str, RunCell] = {}
         self._shadow_runs: dict[str, RunCell] = {}
         self.hook_failures: dict[str, int] = {}
@@ -143,6 +142,7 @@ class FanOut:
         around = current_run.get()
         shadow = around is not None and around.is_shadow
         fan = Flight(of, self._names, self._call(call, of, now, around), shadow, copy_context(), self._count)
+        sooner = self._sooner(fan, now)
         try:
             fan.start(now)
             if not fan.is_decided:
@@ -153,6 +153,9 @@ class FanOut:
         except BaseException:
             fan.cut(RunOutcome.cancelled)
             raise
+        finally:
+            if sooner is not None:
+                sooner.cancel()
         if fan.pending:
             fan.cut(RunOutcome.soft_timeout)  # what the answer was made without
         return Answer(value, fan, of.time() - now)
@@ -171,27 +174,39 @@ class FanOut:
                 ends = min(ends, now + (outer.remaining_s or 0.0))
         return call.with_(is_shadow=around is not None and around.is_shadow, deadline=ends, clock=of.time)
 
+    def _sooner(self, fan: Flight, now: float) -> asyncio.TimerHandle | None:
+        """The timer of a deadline that is sooner than the budget's, which has a lane for all calls."""
+        deadline = fan.call.deadline
+        if deadline is None or deadline >= now + self.budget.latency_s:
+            return None
+        return fan.of.loop.call_at(deadline, fan.expire)
+
     async def _made(self, fan: Flight) -> Any:
         try:
             return await asked(fan, lambda: self.aggregate(fan.call, fan.parts()))
         except Unjoinable as error:
-            raise FanOutFailed(self.name, str(error), fan.parts(), _summaries(fan)) from error
+            raise self._failure(fan, str(error)) from error
         except Exception as error:
-            raise FanOutFailed(self.name, "the aggregator raised", fan.parts(), _summaries(fan)) from error
+            raise self._failure(fan, "the aggregator raised") from error
 
     def _failed(self, fan: Flight, run: BranchRun) -> FanOutFailed:
         why = f"branch {run.branch} ended as {run.outcome}"
         if self.quorum is not None:
             why = f"{fan.ok} of the {self.quorum} parts that are needed, and no more can come ({why})"
-        failure = FanOutFailed(self.name, why, fan.parts(), _summaries(fan))
+        failure = self._failure(fan, why)
         failure.__cause__ = run.error
         return failure
+
+    def _failure(self, fan: Flight, why: str) -> FanOutFailed:
+        fan.cut(RunOutcome.cancelled)  # before it is told how each branch ended
+        return FanOutFailed(self.name, why, fan.parts(), _summaries(fan))
 
     def _of_loop(self) -> FanOuts:
         """What is shared by the runs on this event loop."""
         loop = asyncio.get_running_loop()
         found = self._shared.get(loop)
         if found is None:
+            self._shared = {known: shared for known, shared in self._shared.items() if not known.is_closed()}
             timers, time = Timers(loop), clock_of(loop)
             found = self._shared[loop] = FanOuts(
                 rollout=self.name,
@@ -222,9 +237,15 @@ class FanOut:
         cell.count(run)
 
     def _hook_failed(self, hook: str, error: BaseException) -> None:
-        self.hook_failures[hook] = self.hook_failures.get(hook, 0) + 1
+        self._count_failure(hook)
         if self._on_hook_failure is not None:
-            self._on_hook_failure(hook, error)
+            try:
+                self._on_hook_failure(hook, error)
+            except Exception:  # a hook too
+                self._count_failure("on_hook_failure")
+
+    def _count_failure(self, hook: str) -> None:
+        self.hook_failures[hook] = self.hook_failures.get(hook, 0) + 1
 
     def _problems(self) -> list[Problem]:
         where = f'fan-out "{self.name}"'

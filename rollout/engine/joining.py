@@ -63,10 +63,19 @@ async def join(runtime: Runtime, control: Reply | None, fan: FanOut) -> Reply:
 async def asked(fan: FanOut, aggregate: Callable[[], Any]) -> Any:
     """What an aggregator makes of the parts that are there; asked again while it returns ``WAIT`` and more may come.
 
-    Raises what it raises, and ``Unjoinable`` where it comes too late, or waits for what cannot come.
+    Raises what it raises, and ``Unjoinable`` where it comes too late, or waits for what cannot come. Where the caller
+    is cancelled, what is under way is cut.
     """
+    try:
+        return await _asked(fan, aggregate)
+    except asyncio.CancelledError:
+        fan.cut(RunOutcome.cancelled)
+        raise
+
+
+async def _asked(fan: FanOut, aggregate: Callable[[], Any]) -> Any:
     while True:
-        pending = fan.pending
+        pending, ended = fan.pending, fan.ended
         made = _called(aggregate)
         if inspect.isawaitable(made):
             made = await _bounded(made, fan)
@@ -74,10 +83,12 @@ async def asked(fan: FanOut, aggregate: Callable[[], Any]) -> Any:
             return made
         if not pending:
             raise Unjoinable(WAITS, "the aggregator waits for more parts, and none is under way")
-        if fan.pending == pending:
-            await fan.changed()
+        await fan.more_than(ended)
         if fan.failed is not None:
-            raise Unjoinable(str(fan.failed.outcome), f"{fan.failed.branch} failed while the aggregator waited")
+            name, outcome = fan.failed.branch, fan.failed.outcome
+            raise Unjoinable(
+                f"{outcome}", f"{name} ended as {outcome} while the aggregator waited", branches=frozenset((name,))
+            )
 
 
 def whole_reply(runtime: Runtime, fan: FanOut) -> Reply | None:
