@@ -101,10 +101,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def idle(self, timeout_s: float | None) -> None:
         """Nothing is ready, and the next timer is due in ``timeout_s`` seconds; None: there is none."""
-        if timeout_s is not None:
-            self._now = _after(self._now, timeout_s)
-        elif not self._awaited:
+        if timeout_s is None:  # never while something is awaited for real: that select has no end of its own
             raise Deadlock(_letter(self))
+        self._now = _after(self._now, timeout_s)
 
 
 class _Selector(selectors.DefaultSelector):
