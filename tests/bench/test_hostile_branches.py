@@ -37,13 +37,15 @@ async def test_users_notice_nothing_of_hostile_shadows_in_ten_thousand_calls(tmp
 
 
 async def test_users_get_the_same_bytes_while_shadows_do_their_worst(tmp_path: Path) -> None:
-    report = await attacked(f"sqlite:///{tmp_path / 'rollout.db'}", 300, shed=False)
+    report = await attacked(f"sqlite:///{tmp_path / 'rollout.db'}", 320, shed=False)
     print(f"\n{report}")
     assert report.wrong == []
     assert report.ratio(0.5) < ROOM
     for kind in KINDS:
-        assert report.counts[kind]["drawn"] == 300 / len(KINDS)
+        assert report.counts[kind]["drawn"] == 320 / len(KINDS)
         assert report.counts[kind].get("started", 0) > 0
+    assert report.outcomes["spends/spends/shadow"] == {"ok": 20, "over_budget": 20}
+    assert report.outcomes["trips/trips/shadow"]["short_circuited"] > 0
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Report:
     plain: dict[str, list[float]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
+    outcomes: dict[str, Any] = field(default_factory=dict)
 
     def ratio(self, q: float, kinds: Sequence[str] = KINDS) -> float:
         return self._quantile(self.wrapped, q, kinds) / self._quantile(self.plain, q, kinds)
@@ -97,7 +100,8 @@ async def attacked(url: str, calls: int, *, shed: bool = True, seed: int = 11) -
                     path = f"/{KINDS[number % len(KINDS)]}/{dice.randint(50, 150)}/{number}"
                     for side, where in ((report.wrapped, ours), (report.plain, none)):
                         group.create_task(_call(session, where.url, path, side, report))
-        report.counts = (await stats(ours.url))["counts"]
+        said = await stats(ours.url)
+        report.counts, report.outcomes = said["counts"], said["outcomes"]
     return report
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from aiohttp import web
 
-from rollout import Branch, Call, Parts, Reply, Rollout, Shadow
+from rollout import Branch, Breaker, Call, Parts, Reply, Reserve, Retry, Rollout, Shadow, record_usage
 from rollout_aiohttp import setup
 from tests.support.shop import serve, statistics_of
 
-KINDS = ("sleeps", "raises", "huge", "mutates", "stubborn", "burns")
+KINDS = ("sleeps", "raises", "huge", "mutates", "stubborn", "burns", "spends", "trips")
 BURN_S = 0.02
 HUGE_TEXT = "x" * 10 * 2**20
 HUGE_LIST = ["y" * 1_000] * 10_000
@@ -105,12 +105,23 @@ async def stubborn(_: Call) -> Any:
 
 
 async def burns(call: Call) -> Any:
-    """20 ms of computing in six of ten calls: of all kinds together, in every tenth."""
-    if int(call.path_params["number"]) // len(KINDS) % 10 < 6:
+    """20 ms of computing in eight of ten calls: of all kinds together, in every tenth."""
+    if int(call.path_params["number"]) // len(KINDS) % 10 < 8:
         end = time.thread_time() + BURN_S
         while time.thread_time() < end:
             pass
     return []
+
+
+async def spends(_: Call) -> Any:
+    """Five cents a call; the day's budget is for twenty calls."""
+    record_usage(input_tokens=1_000, output_tokens=100, usd="0.05")
+    return []
+
+
+async def trips(_: Call) -> Any:
+    """A failure that is retried, until retry budget and breaker have enough of it."""
+    raise ConnectionError("nobody listens")
 
 
 BRANCHES: Mapping[str, Any] = {
@@ -120,6 +131,13 @@ BRANCHES: Mapping[str, Any] = {
     "mutates": mutates,
     "stubborn": stubborn,
     "burns": burns,
+    "spends": spends,
+    "trips": trips,
+}
+GUARDS: Mapping[str, Mapping[str, Any]] = {
+    "stubborn": {"hard_timeout_s": 0.2},
+    "spends": {"reserve": Reserve(usd="0.05")},
+    "trips": {"retry": Retry(attempts=3, base_s=0.01), "breaker": Breaker(window=20, open_s=1.0)},
 }
 
 
@@ -134,11 +152,12 @@ def application(hostile: Hostile) -> tuple[web.Application, Any]:
         Rollout(
             kind,
             control=controls[kind],
-            branches=[
-                Branch(kind, BRANCHES[kind], part="$.orders", hard_timeout_s=0.2 if kind == "stubborn" else None)
-            ],
+            branches=[Branch(kind, BRANCHES[kind], part="$.orders", **GUARDS.get(kind, {}))],
             aggregate=spoil if kind == "mutates" else None,
-            shadow=Shadow(max_lag_s=(0.015 if kind == "burns" else 0.05) if hostile.shed else 60.0),
+            shadow=Shadow(
+                max_lag_s=(0.015 if kind == "burns" else 0.05) if hostile.shed else 60.0,
+                usd_per_day="1" if kind == "spends" else None,
+            ),
         )
         for kind in KINDS
     ]

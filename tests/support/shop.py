@@ -115,6 +115,7 @@ def statistics_of(engine: Engine) -> dict[str, Any]:
     return {
         "process": engine.process,
         "counts": {name: dict(figures.counts) for name, figures in shot.rollouts.items()},
+        "outcomes": {"/".join(name): figures.starting("outcome:") for name, figures in shot.branches.items()},
         "written": shot.written,
         "failures": shot.write_failures,
         "dropped": {"/".join(name): count for name, count in shot.dropped.items()},
