@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from rollout.domain.cost import Usage, nano_usd
@@ -92,8 +93,22 @@ async def run_in_pool(pool: Executor, function: Callable[_P, _R], *args: _P.args
     has really ended: a job that runs cannot be cancelled, and those of branches that were cut would fill the pool
     unseen.
     """
-    job = pool.submit(function, *args, **kwargs)
+    remembered = _Remembering(pool)
+    result = asyncio.get_running_loop().run_in_executor(remembered, partial(function, *args, **kwargs))
     run = current_run.get()
     if run is not None:
-        run.jobs = [*(run.jobs or ()), job]
-    return await asyncio.wrap_future(job)
+        run.jobs = [*(run.jobs or ()), *remembered.jobs]
+    return await result
+
+
+class _Remembering(Executor):
+    """A pool that remembers what was submitted: an event loop gives only its own end of a job away."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self.jobs: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        job = self._pool.submit(function, *args, **kwargs)
+        self.jobs.append(job)
+        return job
