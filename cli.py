@@ -237,17 +237,22 @@ def controller(tick_s: float, process: str, url: str) -> None:
 
 
 @main.command()
-@click.argument("name", default="shop", type=click.Choice(["shop"]))
+@click.argument("name", default="shop", type=click.Choice(commands.DEMOS))
 @named("--serve", "SERVE", is_flag=True, help="Stay up afterwards, to be played with.")
 @named("--database-url", "DEMO_DATABASE_URL", "url", metavar="URL", help="Record it there. Default: a file of its own.")
-@named("--report", "REPORT", "out", type=FILE, default="report.html", show_default=True, help="Where the report goes.")
+@named("--report", "REPORT", "out", type=FILE, help="Where the report goes. Default: report.html.")
 @click.pass_context
-def demo(ctx: click.Context, name: str, serve: bool, url: str | None, out: Path) -> None:
+def demo(ctx: click.Context, name: str, serve: bool, url: str | None, out: Path | None) -> None:
     """A handler gets a fan-out, ramps up, breaks and rolls back.
 
-    All by itself, in one minute, with real processes; exits 1 if any of it did not happen.
+    All by itself, in one minute, with real processes; exits 1 if any of it did not happen. The options are the shop's;
+    the other names are smaller examples of half a minute each.
     """
-    ctx.exit(commands.demo(serve=serve, database_url=url, report=out))
+    if name == "shop":
+        ctx.exit(commands.demo(serve=serve, database_url=url, report=out or Path("report.html")))
+    if serve or url or out:
+        raise click.UsageError("--serve, --database-url and --report are for the shop. Leave them out, or the name.")
+    ctx.exit(commands.play_example(name))
 
 
 def _steer(who: dict[str, Any], verb: Steering) -> None:

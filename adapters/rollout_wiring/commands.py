@@ -20,10 +20,13 @@ from rollout.errors import DatabaseError, RolloutError, SchemaError, SpecError
 from rollout.ports import Backend
 from rollout.usecases.doctor import doctor
 from rollout.usecases.steer import Steered
+from rollout_demo import examples
 from rollout_wiring.embed import SystemClock
 
 if TYPE_CHECKING:
     from rollout_spec import Spec
+
+DEMOS = ("shop", *examples.EXAMPLES)  # what `rollout demo` knows
 
 T = TypeVar("T")
 Verb = Callable[[Backend], Awaitable[T]]
@@ -218,3 +221,8 @@ def demo(*, serve: bool, database_url: str | None, report: Path) -> int:
     from rollout_demo.main import run as play
 
     return play(serve=serve, database_url=database_url, report=report)
+
+
+def play_example(name: str) -> int:
+    """Run a small example; its exit code says whether everything happened that should."""
+    return examples.run(name)
