@@ -142,7 +142,6 @@ class FanOut:
         around = current_run.get()
         shadow = around is not None and around.is_shadow
         fan = Flight(of, self._names, self._call(call, of, now, around), shadow, copy_context(), self._count)
-        sooner = self._sooner(fan, now)
         try:
             fan.start(now)
             if not fan.is_decided:
@@ -153,9 +152,6 @@ class FanOut:
         except BaseException:
             fan.cut(RunOutcome.cancelled)
             raise
-        finally:
-            if sooner is not None:
-                sooner.cancel()
         if fan.pending:
             fan.cut(RunOutcome.soft_timeout)  # what the answer was made without
         return Answer(value, fan, of.time() - now)
@@ -173,13 +169,6 @@ class FanOut:
             if outer is not None and outer.deadline is not None:
                 ends = min(ends, now + (outer.remaining_s or 0.0))
         return call.with_(is_shadow=around is not None and around.is_shadow, deadline=ends, clock=of.time)
-
-    def _sooner(self, fan: Flight, now: float) -> asyncio.TimerHandle | None:
-        """The timer of a deadline that is sooner than the budget's, which has a lane for all calls."""
-        deadline = fan.call.deadline
-        if deadline is None or deadline >= now + self.budget.latency_s:
-            return None
-        return fan.of.loop.call_at(deadline, fan.expire)
 
     async def _made(self, fan: Flight) -> Any:
         try:

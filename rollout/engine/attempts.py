@@ -9,17 +9,20 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
-from rollout.domain.breaker import Ending
+from rollout.domain.breaker import Ending, State
 from rollout.domain.budget import Account, DailyBudget
-from rollout.domain.cost import checked
+from rollout.domain.cost import Usage, checked
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.retry import next_attempt
+from rollout.domain.retry import mark_retried, next_attempt
 from rollout.engine.runs import OK
 
 if TYPE_CHECKING:
     from rollout.engine.branchrun import BranchRun
     from rollout.engine.fanout import FanOut
+    from rollout.engine.station import Station
 
+#: What a hook of the user's may raise without ending a run. To exit or to be cancelled is its failure, nobody's end.
+HOOK_FAILURES: Final = (Exception, asyncio.CancelledError, SystemExit)
 #: What the end of a run says to its breaker. Whatever is not named says nothing about the branch.
 _ENDINGS: Final = {
     RunOutcome.ok: Ending.success,
@@ -73,12 +76,12 @@ class Timers:
             self._hedge_at = None
 
     def _hedge(self, run: BranchRun, context: Context, delay_s: float) -> None:
-        """The run is slower than most: begin a second attempt beside it, if slot, retry budget and account allow."""
+        """The run is slower than most: begin a further attempt beside it, if breaker, slot and budgets allow."""
         self._hedge_at = None
         station, hedge = run.station, run.station.branch.hedge
         assert hedge is not None
         assert station.retry_budget is not None
-        if run.outcome is not None or station.inflight >= station.branch.max_concurrency:
+        if run.outcome is not None or station.inflight >= station.branch.max_concurrency or not _is_closed(station):
             return
         if not station.retry_budget.withdraw(run.of.time()) or run.reserve() is not None:
             return  # an exhausted budget does not fail the call
@@ -139,23 +142,36 @@ def close(run: BranchRun, fan: FanOut) -> None:
 
 
 def _settle(run: BranchRun, account: Account) -> None:
-    usage = run.usage
-    reserved = run.holds * run.station.reserved_tokens, run.holds * run.station.reserved_nano
-    if usage is not None:
-        account.settle(reserved, usage.input_tokens + usage.output_tokens, usage.cost)
-    elif run.began and run.outcome in _CUT:  # it may have used anything: what was reserved counts as spent
-        account.settle(reserved, None, None)
-    else:
+    """What the run used is spent; of what was lost, what it had reserved."""
+    station, usage, lost = run.station, run.usage, _lost(run)
+    if lost:
+        account.settle((lost * station.reserved_tokens, lost * station.reserved_nano), None, None)
+    left = run.holds - lost
+    reserved = left * station.reserved_tokens, left * station.reserved_nano
+    if usage is None:
         account.release(*reserved)
+    else:
+        tokens, nano = usage.input_tokens + usage.output_tokens, usage.cost
+        account.settle(reserved, None if nano is None and not tokens else tokens, nano)
     run.holds = 0
+
+
+def _lost(run: BranchRun) -> int:
+    """Attempts that were cut, so that nobody knows what they used: all that had not ended but the one that ended the
+    run. One that was alone is believed where it said what it had used by then.
+    """
+    if not run.began or (run.usage is not None and run.attempts == 1):
+        return 0
+    return run.under_way if run.outcome in _CUT else run.under_way - 1
 
 
 def _spend_of_the_day(run: BranchRun, daily: DailyBudget) -> None:
     """What a shadow cost, of its budget of the day; what is not known counts as what was reserved."""
-    usage = run.usage
-    known = usage.cost if usage is not None else (None if run.outcome in _CUT else 0)
-    expected = run.station.reserved_nano * run.attempts
-    daily.spend(run.branch, expected if known is None else known, run.of.wall())
+    reserved, lost = run.station.reserved_nano, _lost(run)
+    known = 0 if run.usage is None else run.usage.cost
+    if known is None:
+        known = reserved * (run.attempts - lost)
+    daily.spend(run.branch, known + reserved * lost, run.of.wall())
 
 
 def _meter(run: BranchRun) -> None:
@@ -164,8 +180,10 @@ def _meter(run: BranchRun) -> None:
         used = meter(run.part) if meter is not None else None
         if used is not None:
             run.usage = checked(used)
-    except Exception as error:  # a hook of the user's must not end a run
+    except HOOK_FAILURES as error:  # a hook of the user's must not end a run
         run.of.hook_failed("meter", error)
+        if run.usage is None:
+            run.usage = Usage(priced=False)  # unknown, which is not nothing
 
 
 def wait_before_retry(run: BranchRun, error: BaseException) -> float | None:
@@ -176,22 +194,43 @@ def wait_before_retry(run: BranchRun, error: BaseException) -> float | None:
     retry, budget = station.branch.retry, station.retry_budget
     if retry is None or budget is None or not isinstance(error, Exception) or run.under_way > 1:
         return None
+    if not _is_closed(station):
+        mark_retried(error)
+        return None
     now = run.of.time()
     try:
         found = next_attempt(
             retry,
             error,
             attempt=run.attempts,
-            remaining_s=None if run.call.deadline is None else run.call.deadline - now,
+            remaining_s=_remaining_s(run, now),
             dice=run.of.dice(),
             budget=budget,
             now=now,
             wall=run.of.wall(),
         )
-    except Exception as failure:  # of `transient=`, a hook of the user's
+    except HOOK_FAILURES as failure:  # of `transient=`, a hook of the user's
         run.of.hook_failed("transient", failure)
         return None
-    if isinstance(found, str) or run.reserve() is not None:
+    if isinstance(found, str):
+        return None
+    if run.reserve() is not None:
+        mark_retried(error)  # this layer has given up on it, as for want of a retry budget
         return None
     run.attempts += 1
     return found
+
+
+def _remaining_s(run: BranchRun, now: float) -> float | None:
+    """Seconds until the run is cut, by its hard timeout or the deadline of the call."""
+    hard, deadline = run.station.hard, run.call.deadline
+    ends = [] if hard is None else [run.started + hard.timeout_s]
+    if deadline is not None:
+        ends.append(deadline)
+    return min(ends) - now if ends else None
+
+
+def _is_closed(station: Station) -> bool:
+    """Whether a run may try further: what an open breaker refuses, and a half-open one counts, are attempts."""
+    circuit = station.circuit
+    return circuit is None or circuit.state is State.closed or circuit.policy.observe

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
+from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,18 +208,13 @@ class BranchRun(RunContext):
 
     def _raised(self, error: BaseException) -> None:
         """An attempt has raised, which is data, ``SystemExit`` included: it must not end the user's server."""
-        if self.under_way > 1 and isinstance(error, Exception):
-            return  # another attempt is under way, and may still succeed
-        if isinstance(error, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                self.settle(RunOutcome.cancelled)
-            else:  # nobody cancelled the run: something that it waited for was cancelled, and that is its failure
-                self.settle(RunOutcome.error, error=error)
-        elif isinstance(error, KeyboardInterrupt | GeneratorExit):
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
             self.settle(RunOutcome.cancelled)
             raise error
-        else:
+        # Where nobody cancelled the run, something that it waited for was cancelled, and that is its failure.
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled(asyncio.current_task()):
+            self.settle(RunOutcome.cancelled)
+        elif self.under_way == 1:  # else another attempt is under way, and may still succeed
             answers = self.station.branch.answers
             answered = answers and isinstance(error, tuple(answers))
             self.settle(RunOutcome.answered if answered else RunOutcome.error, error=error)
@@ -266,19 +262,18 @@ class BranchRun(RunContext):
             return
         error = BranchTimeout(f"branch {self.branch} was cut") if outcome is RunOutcome.hard_timeout else None
         self.settle(outcome, error=error)
-        self._cancel_attempts()
-        if self.began:
-            self.station.orphans += self.under_way
-        else:
-            self.release()  # a task cancelled before its first step never runs its finally
+        self._leave_attempts()
 
-    def _cancel_attempts(self) -> None:
-        """Cancel every attempt but the one that runs now."""
-        tasks = [self.task] if self.timers is None else [self.task, *self.timers.hedges]
-        now = asyncio.current_task() if len(tasks) > 1 else None
-        for task in tasks:
-            if task is not None and task is not now:
+    def _leave_attempts(self, *, but: asyncio.Task[Any] | None = None) -> None:
+        """Cancel the attempts that are under way, ``but`` the one that has won: they are orphans until they end."""
+        self.station.orphans += self.under_way
+        for task in [self.task] if self.timers is None else [self.task, *self.timers.hedges]:
+            if task is None:  # its turn has not come
+                self.release(late=True)
+            elif task is not but and not task.done():
                 task.cancel()
+                if getcoroutinestate(task.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]  # of a coroutine, all
+                    self.release(late=True)  # cancelled before its first step, it never comes to its `finally`
 
     def release(self, *, late: bool = False) -> None:
         """An attempt has ended. ``late``: after the run."""
@@ -287,8 +282,7 @@ class BranchRun(RunContext):
         if late:
             station.orphans -= 1
         elif self.under_way > 0 and self.outcome is not None:  # it has won, and the others have lost
-            station.orphans += self.under_way
-            self._cancel_attempts()
+            self._leave_attempts(but=asyncio.current_task())
         if self.jobs is None or not self._held_by_jobs():
             station.inflight -= 1
         if self.under_way < 1:
@@ -317,3 +311,7 @@ class BranchRun(RunContext):
         for job in jobs:
             job.add_done_callback(from_its_thread)
         return True
+
+
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.cancelling() > 0

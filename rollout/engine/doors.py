@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rollout.domain.outcomes import RunOutcome
-from rollout.engine.attempts import give_back, reserve
+from rollout.engine.attempts import HOOK_FAILURES, give_back, reserve
 from rollout.errors import Rejected
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _wanted(fan: FanOut, run: BranchRun) -> bool:
     branch = run.station.branch
     try:
         return bool(branch.when(run.call)) if branch.when is not None else True
-    except Exception as error:  # a hook of the user's, counted: what the candidate needs runs, the rest does not
+    except HOOK_FAILURES as error:  # a hook of the user's, counted: what the candidate needs runs, the rest does not
         fan.of.hook_failed("when", error)
         return run.station.required
 
@@ -57,15 +57,25 @@ def _is_sure(fan: FanOut, run: BranchRun, threshold: float) -> bool:
         first = fan.runs.get(name)
         if first is None or first.outcome is not RunOutcome.ok:
             return False
-        confidence = first.station.branch.confidence
-        try:
-            sure = math.nan if confidence is None else float(confidence(first.part))
-        except Exception as error:  # a hook of the user's
-            fan.of.hook_failed("confidence", error)
-            return False
-        if not threshold <= sure <= 1.0:  # NaN, and what is above 1, are no answer
+        sure = _confidence(fan, first)
+        if sure is None or sure < threshold:
             return False
     return True
+
+
+def _confidence(fan: FanOut, run: BranchRun) -> float | None:
+    """How sure a branch is of its part, in [0, 1]; None: it cannot say."""
+    confidence = run.station.branch.confidence
+    try:
+        answer = None if confidence is None else confidence(run.part)
+        if answer is None or math.isnan(answer):
+            return None
+        if not 0.0 <= answer <= 1.0:
+            raise ValueError(f"confidence= of branch {run.branch} answered {answer!r}; it must be in [0, 1], or None")
+    except HOOK_FAILURES as error:  # a hook of the user's
+        fan.of.hook_failed("confidence", error)
+        return None
+    return answer
 
 
 def _uncovered(fan: FanOut, run: BranchRun, now: float) -> str | None:

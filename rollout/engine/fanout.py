@@ -19,6 +19,7 @@ from rollout.domain.cost import Usage
 from rollout.domain.dispatching import Dispatch, chosen_by
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.prices import PriceBook, priced
+from rollout.engine.attempts import HOOK_FAILURES
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.doors import refuse_full, refused
 from rollout.engine.runs import OK
@@ -201,7 +202,7 @@ class FanOut:
         try:
             found = chosen_by(dispatch, self.call, self.stations)
             names, self.chosen = found.names, found.reason
-        except Exception as error:  # a hook of the user's, counted: what the candidate needs runs
+        except HOOK_FAILURES as error:  # a hook of the user's, counted: what the candidate needs runs
             self.of.hook_failed("dispatch", error)
             names, self.chosen = [name for name, station in self.stations.items() if station.required], "failed"
         for name in self._names:
