@@ -73,6 +73,18 @@ def test_dollars_that_are_no_amount_are_refused(usd: Any) -> None:
         layered(sample_policy(), {"budget.usd": usd}, {"budget.usd": SPEC}, version=2, at=0.0)
 
 
+@pytest.mark.parametrize("tokens", [0, -1, 1.5, True, "4000", float("nan")])
+def test_tokens_that_are_no_limit_are_refused(tokens: Any) -> None:
+    with pytest.raises(ValueError, match=r"budget\.tokens is .* at least 1"):
+        layered(sample_policy(), {"budget.tokens": tokens}, {"budget.tokens": SPEC}, version=2, at=0.0)
+
+
+@pytest.mark.parametrize("usd", ["-1", "NaN", "lots", "1000001"])
+def test_a_price_that_is_none_is_refused_with_its_model(usd: str) -> None:
+    with pytest.raises(ValueError, match="the price of small has input_usd="):
+        layered(sample_policy(), {"prices": {"small": [usd, "1", None]}}, {"prices": SPEC}, version=2, at=0.0)
+
+
 def test_limits_prices_and_reservations_survive_json() -> None:
     branch = BranchPolicy(name="a", unit="a", salt="a", reserve_tokens=5, reserve_nano=7, reserve_s=0.5)
     prices = {"small": ("0.15", "0.60", None)}
