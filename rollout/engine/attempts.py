@@ -171,7 +171,8 @@ def _spend_of_the_day(run: BranchRun, daily: DailyBudget) -> None:
     known = 0 if run.usage is None else run.usage.cost
     if known is None:
         known = reserved * (run.attempts - lost)
-    daily.spend(run.branch, known + reserved * lost, run.of.wall())
+    run.booked = known + reserved * lost
+    daily.spend(run.branch, run.booked, run.of.wall())
 
 
 def _meter(run: BranchRun) -> None:

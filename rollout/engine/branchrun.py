@@ -52,6 +52,7 @@ class BranchRun(RunContext):
     is_soft = False  # past its soft timeout, so that the candidate may be made without it
     is_timed = False  # in the lane of its hard timeout
     permit: int | None = None  # of its breaker
+    booked = 0  # nano-dollars, of the budget of the day
     holds = 0  # reservations of the call's account, one for each attempt
     timers: Timers | None = None
     body: Any = None  # what the branch returned when it was called, until its first step is taken

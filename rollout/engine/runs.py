@@ -9,6 +9,7 @@ from rollout.domain.histogram import MANY, Durations
 from rollout.domain.outcomes import RunOutcome
 
 if TYPE_CHECKING:
+    from rollout.definition import Branch, Rollout
     from rollout.engine.branchrun import BranchRun
 
 OK: Final = RunOutcome.ok
@@ -85,6 +86,8 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
         figures.add(f"outcome:{outcome.value}")
     if outcome in REASONS:
         figures.add(f"{outcome.value}:{run.reason}")
+    if run.booked:
+        figures.add("booked", run.booked)
     if run.attempts > 1:
         figures.add("retried", run.attempts - 1 - run.hedges)
         figures.add("hedged", run.hedges)
@@ -112,6 +115,23 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
     else:
         figures.add("costed")
         figures.add("cost_nano", usage.cost)
+
+
+def reasons_of(rollout: Rollout, branch: Branch, mode: str) -> list[str]:
+    """Why a run of the branch may not begin, as it is declared: names of counts, such as ``skipped:when``."""
+    budget, waits = rollout.budget, bool(branch.depends_on)
+    possible = {
+        "skipped:when": branch.when is not None,
+        "skipped:dispatch": rollout.dispatch is not None,
+        "skipped:confident": branch.escalate_below is not None,
+        "skipped:after": waits,
+        "skipped:quorum": waits and rollout.quorum is not None,
+        "over_budget:time": branch.reserve is not None and branch.reserve.latency_s > 0,
+        "over_budget:tokens": budget.tokens is not None,
+        "over_budget:usd": budget.usd is not None,
+        "over_budget:usd_per_day": mode == "shadow" and rollout.shadow.usd_per_day is not None,
+    }
+    return [name for name, may in possible.items() if may]
 
 
 def of_member(branch: str, figures: Figures) -> Figures:

@@ -262,9 +262,12 @@ class Second:
 
 
 def _spent_in_shadow(runs: Runs) -> None:
-    """What each branch cost, by name: a unit may have several, and a budget of the day is one branch's."""
+    """What each branch cost, by name: a unit may have several, and a budget of the day is one branch's.
+
+    What was booked of that budget, unknown costs by their reservation; the known costs where there is no such budget.
+    """
     for (name, mode), figures in runs.items():
-        if mode == "shadow" and (spent := figures["cost_nano"]):
+        if mode == "shadow" and (spent := max(figures["booked"], figures["cost_nano"])):
             figures.add(f"{SPENT}{name}", spent)
 
 
