@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rollout.domain.breaker import State
 from rollout.domain.call import Call, CallSource, Reply
 from rollout.domain.evidence import Block, Figures, Subject, UnitBlock
 from rollout.domain.gates import GateState
@@ -321,11 +322,14 @@ class MetricsSnapshot:
     """Everything this process counted since it started, read at scrape time.
 
     * ``rollouts``: rollout → figures of unit ``""`` (the funnel, who served, histograms ``latency`` and ``overhead``).
-    * ``branches``: (rollout, branch, mode) → figures of its runs (``runs``, ``outcome:X``, ``sla_missed``,
-      ``tokens_in``, ``tokens_out``, ``cost_nano``, ``unpriced``; histogram ``run``). Every declared branch and both
-      modes are present from the start.
+    * ``branches``: (rollout, branch, mode) → figures of its runs (``runs``, ``outcome:X``, ``skipped:X``,
+      ``over_budget:X``, ``retried``, ``hedged``, ``sla_missed``, ``tokens_in``, ``tokens_out``, ``cost_nano``,
+      ``unpriced``; histogram ``run``). Every declared branch and both modes are present from the start, with every
+      reason for which it may not begin.
     * ``comparisons``: (rollout, branch, outcome) → count; branch ``""`` is the whole reply.
     * ``inflight``: (rollout, branch) → runs now. ``states``: rollout → branch → state.
+    * ``orphans``: (rollout, branch, mode) → attempts that go on although their run has ended. ``breakers``: likewise →
+      what its breaker does, of the branches that have one.
     * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause
       a gate's name or ``person``.
     * ``flags``: (flag, value, reason) → evaluations. ``gates`` and ``stages``: their names, by rollout.
@@ -351,6 +355,8 @@ class MetricsSnapshot:
     last_tick_at: float | None = None
     fenced_writes: int = 0
     version: str = ""
+    orphans: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    breakers: dict[tuple[str, str, str], State] = field(default_factory=dict)
 
 
 class Host(Protocol):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
+from rollout.domain.breaker import State
 from rollout.domain.cost import NANO
-from rollout.domain.evidence import Figures
+from rollout.domain.evidence import REASONS, Figures
 from rollout.domain.outcomes import RunOutcome, ServedBy
 from rollout.domain.state import Mode
 from rollout.ports import MetricsSnapshot
@@ -21,6 +22,8 @@ Key = TypeVar("Key", bound="tuple[str, ...]")
 
 RESULTS: Final = ("matched", "ignored", "mismatched", "incomparable")
 _OUTCOMES: Final = tuple((outcome.value, f"outcome:{outcome.value}") for outcome in RunOutcome)
+_NOT_RUN: Final = tuple(f"{outcome}:" for outcome in REASONS)
+_ATTEMPTS: Final = (("retry", "retried"), ("hedge", "hedged"))
 _GOALS: Final = ("shadow", Mode.paused.value, Mode.rolled_back.value, Mode.completed.value)  # and the ramp's shares
 _STEPS: Final = ("drawn", "started", "finished", "compared", "queued", "stored")
 _LOST: Final = {
@@ -31,6 +34,7 @@ _LOST: Final = {
 _HOOKS: Final = ("key", "context", "capture", "effects", "when", "meter", "aggregate", "view", "equal", "redact")
 _FAULTS: Final = ("admit", "prepare", "start", "aggregate", "submit", "shadow", "noise", "reply_of", "reply_of_error")
 _UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")
+_BREAKERS: Final = {State.closed: 0, State.half_open: 1, State.open: 2}
 _SUM: Final = "_sum is an estimate within 1 %; bounds are edges of the toolkit's own buckets, counts are exact."
 _R: Final = ("rollout",)
 _RB: Final = ("rollout", "branch")
@@ -92,7 +96,11 @@ def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
         "branch_runs_total",
         "Runs of a branch by how they ended.",
         (*_RBM, "outcome"),
-        [((*key, outcome), figures[name]) for key, figures in runs.items() for outcome, name in _OUTCOMES],
+        [
+            ((*key, outcome), figures.counts.get(name, 0))  # the most series of all: no call for each
+            for key, figures in runs.items()
+            for outcome, name in _OUTCOMES
+        ],
     )
     yield HistogramFamily(
         "branch_duration_seconds",
@@ -102,6 +110,7 @@ def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
         [(key, figures.histograms.get("run", {})) for key, figures in runs.items()],
     )
     yield Family("gauge", "branch_inflight", "Runs of a branch now.", _RB, _filled(now.inflight, pairs))
+    yield from _guards(now)
     yield Family(
         "counter",
         "comparisons_total",
@@ -126,6 +135,65 @@ def _branches(now: MetricsSnapshot) -> Iterator[Family | HistogramFamily]:
         "Dollars that runs cost, as far as prices are known.",
         _RBM,
         [(key, figures["cost_nano"] / NANO) for key, figures in runs.items()],
+    )
+
+
+def _guards(now: MetricsSnapshot) -> Iterator[Family]:
+    """What the guards of branches did, and how they stand."""
+    runs = now.branches
+    yield Family(
+        "counter",
+        "branch_not_run_total",
+        "Runs of a branch that were skipped or over budget, by every reason that it can have.",
+        (*_RBM, "outcome", "reason"),
+        [
+            ((*key, *name.split(":")), count)
+            for key, figures in runs.items()
+            for name, count in figures.counts.items()
+            if name.startswith(_NOT_RUN)
+        ],
+    )
+    yield Family(
+        "counter",
+        "branch_attempts_total",
+        "Attempts beyond the first of a run: after a failure (retry) or beside a slow one (hedge).",
+        (*_RBM, "kind"),
+        [((*key, kind), figures[name]) for key, figures in runs.items() for kind, name in _ATTEMPTS],
+    )
+    yield Family(
+        "counter",
+        "branch_sla_missed_total",
+        "Runs of a branch that took longer than its SLA.",
+        _RBM,
+        [(key, figures["sla_missed"]) for key, figures in runs.items()],
+    )
+    yield Family(
+        "gauge",
+        "breaker_state",
+        "What the breaker of a branch does: 0 closed, 1 half-open, 2 open.",
+        _RBM,
+        [(key, _BREAKERS[state]) for key, state in now.breakers.items()],
+    )
+    yield Family(
+        "gauge",
+        "branch_orphans",
+        "Attempts that go on although their run has ended; they hold a slot of the bulkhead.",
+        _RBM,
+        _filled(now.orphans, list(runs)),
+    )
+    yield Family(
+        "counter",
+        "fan_out_work_seconds_total",
+        "Time that the runs of trials took, added up.",
+        _R,
+        [((name,), figures["work_us"] / 1e6) for name, figures in now.rollouts.items()],
+    )
+    yield Family(
+        "counter",
+        "fan_out_path_seconds_total",
+        "Time that the fan-outs of trials took; work over path is how much of it was side by side.",
+        _R,
+        [((name,), figures["path_us"] / 1e6) for name, figures in now.rollouts.items()],
     )
 
 

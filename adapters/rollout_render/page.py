@@ -65,6 +65,8 @@ def html_report(report: Report) -> str:
             tone=TONES[report.verdict.word],
             tones=TONES,
             gates=[(finding, *_gauge(finding)) for finding in unique(report.gates)],
+            others=any(words.other_ends(line) for line in report.outcomes),
+            besides=any(words.besides(line) for line in report.outcomes),
             latency=_latency(report.latency),
             ramps=_ramps(report),
             trends=_trends(report),
@@ -102,6 +104,10 @@ def _environment() -> Environment:
         "grade_tone": lambda grade: _GRADE_TONES[grade],
         "both": words.both_numbers,
         "why": words.why,
+        "reasons": words.reasons,
+        "fan_out_time": words.fan_out_time,
+        "other_ends": words.other_ends,
+        "besides": words.besides,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured}
     return made

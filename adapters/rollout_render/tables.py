@@ -119,7 +119,7 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
     rows = [
         (
             cell(line.unit or line.side),
-            words.count(line.runs),
+            words.count(line.calls),
             words.count(line.unpriced),
             f"{words.count(line.tokens_in)}/{words.count(line.tokens_out)}",
             words.dollars(line.spent_usd),
@@ -128,7 +128,7 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
         )
         for line in lines
     ]
-    columns = ("", "runs", "no price", "tokens", "so far", "per call", "a month")
+    columns = ("", "calls", "no price", "tokens", "so far", "per call", "a month")
     return table(columns, rows, right=columns[1:])
 
 

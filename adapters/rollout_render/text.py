@@ -9,8 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
-from rollout.domain.report_values import Comparison, ErrorLine, Latency
+from rollout.domain.report_values import Comparison, ErrorLine, Latency, Outcomes
 from rollout_render import tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
@@ -41,6 +42,11 @@ def report_screen(r: Report) -> RenderableType:
         note = "" if r.verdict.bound else "thresholds: no error bound"
         parts += _part("Gates", tables.findings(tables.unique(r.gates)), note)
     parts += _part("From call to comparison", tables.funnel(r.funnel))
+    if r.outcomes:
+        note = f"on average {words.fan_out_time(r.fan_out)}" if r.fan_out else ""
+        parts += _part("Runs of branches", _outcomes(r.outcomes), note)
+    if r.dispatch:
+        parts.append(cell(f"Chosen by the dispatch: {words.reasons(r.dispatch)}."))
     if r.comparisons:
         parts += _part("Comparisons", _comparisons(r.comparisons))
     if r.mismatches:
@@ -62,6 +68,26 @@ def report_screen(r: Report) -> RenderableType:
 
 def _part(name: str, body: RenderableType, note: str = "") -> list[RenderableType]:
     return [BLANK, title(name, note), body]
+
+
+def _outcomes(found: Sequence[Outcomes]) -> RenderableType:
+    rows = [
+        (line.branch, line.mode, words.count(line.runs), words.count(line.ended[RunOutcome.ok]), _rest(line))
+        for line in found
+    ]
+    columns = ("branch", "mode", "runs", "ok", "the others, and what else")
+    shown = 5 if any(rest for *_, rest in rows) else 4
+    return table(columns[:shown], [row[:shown] for row in rows], right=("runs", "ok"), stretch=columns[4])
+
+
+def _rest(line: Outcomes) -> str:
+    """``"90 errors, 10 skipped (8 when, 2 dispatch); 12 retried"``."""
+    ended = [
+        f"{number:,} {how} ({why})" if why else f"{number:,} {how}"
+        for how, (number, why) in words.other_ends(line).items()
+    ]
+    besides = [f"{number:,} {what}" for what, number in words.besides(line).items()]
+    return "; ".join(", ".join(told) for told in (ended, besides) if told)
 
 
 def _comparisons(found: Sequence[Comparison]) -> RenderableType:

@@ -12,8 +12,23 @@ from typing import Any
 from rollout.domain.cost import NANO, usd_text
 from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding
+from rollout.domain.outcomes import RunOutcome
+from rollout.domain.report_values import FanOutTime, Outcomes
 
 UNKNOWN = "–"
+#: How a run without a part ended, after a number.
+ENDINGS = {
+    RunOutcome.answered: "answered",
+    RunOutcome.error: "errors",
+    RunOutcome.soft_timeout: "soft timeouts",
+    RunOutcome.hard_timeout: "hard timeouts",
+    RunOutcome.rejected: "rejected",
+    RunOutcome.short_circuited: "short-circuited",
+    RunOutcome.over_budget: "over budget",
+    RunOutcome.skipped: "skipped",
+    RunOutcome.cancelled: "cancelled",
+    RunOutcome.shutdown: "cut by shutdown",
+}
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -126,6 +141,37 @@ def steps(stage: int, stages: int, *, on: bool = True) -> str:
     """The ramp as boxes: those reached are full."""
     reached = stage + 1 if on else 0
     return "■" * min(reached, stages) + "□" * max(0, stages - reached)
+
+
+def other_ends(line: Outcomes) -> dict[str, tuple[int, str]]:
+    """How the runs ended that have no part: only what there is, each with its reasons."""
+    return {
+        heading: (number, reasons(line.reasons.get(outcome, {})))
+        for outcome, heading in ENDINGS.items()
+        if (number := line.ended[outcome])
+    }
+
+
+def besides(line: Outcomes) -> dict[str, int]:
+    """What is known of runs besides how they ended: only what there is."""
+    found = {
+        "retried": line.retried,
+        "hedged": line.hedged,
+        "SLA missed": line.sla_missed,
+        "orphaned now": line.orphaned or 0,
+    }
+    return {name: number for name, number in found.items() if number}
+
+
+def reasons(found: Mapping[str, int]) -> str:
+    """``{"when": 8, "dispatch": 2}`` → ``"8 when, 2 dispatch"``."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in found.items())
+
+
+def fan_out_time(found: FanOutTime) -> str:
+    """``"180 ms of work in 95 ms: 1.9 ×"``."""
+    text = f"{seconds(found.work_s)} of work in {seconds(found.path_s)}"
+    return text if found.times is None else f"{text}: {found.times:.1f} ×"
 
 
 def stored(thing: Any) -> str:

@@ -17,11 +17,22 @@ from rollout.domain.cost import usd_of
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_cost import costs
-from rollout.domain.report_values import Comparison, Cost, ErrorLine, Funnel, Latency, Mismatch, Point
+from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
+from rollout.domain.report_values import (
+    Comparison,
+    Cost,
+    ErrorLine,
+    FanOutTime,
+    Funnel,
+    Latency,
+    Mismatch,
+    Outcomes,
+    Point,
+)
 from rollout.domain.standing import Standing, Word, worst
 from rollout.domain.state import Decision, Policy
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Seen(Protocol):
@@ -101,7 +112,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything about one rollout, at one moment."""
+    """Everything about one rollout, at one moment. ``dispatch``: why the dispatch chose its branches → how often."""
 
     schema: int
     rollout: str
@@ -116,6 +127,9 @@ class Report:
     branches: Sequence[Standing]
     gates: Sequence[Finding]
     funnel: Funnel
+    outcomes: Sequence[Outcomes]
+    dispatch: Mapping[str, int]
+    fan_out: FanOutTime | None
     comparisons: Sequence[Comparison]
     mismatches: Sequence[Mismatch]
     examples: Sequence[Example]
@@ -131,14 +145,15 @@ class Report:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """What a report is made of. ``totals`` of the whole window; ``curves``: unit → steps of ``step_s`` seconds → arm
-    → figures, with unit ``""`` for the rollout itself; ``paths``: mismatch counts; ``examples``: a few stored trials;
-    ``decisions`` newest first."""
+    → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
+    mismatch counts; ``examples``: a few stored trials; ``decisions`` newest first."""
 
     policy: Policy
     standings: Sequence[Standing]
     totals: Sequence[Seen]
     curves: Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]
     step_s: int
+    newest: Newest
     paths: Sequence[parts.Counted]
     examples: Sequence[Example]
     decisions: Sequence[Decision]
@@ -170,6 +185,9 @@ def build(material: Material) -> Report:
         branches=tuple(material.standings),
         gates=findings,
         funnel=parts.funnel(whole),
+        outcomes=outcomes(units, policy, material.newest),
+        dispatch=whole.starting("dispatch:"),
+        fan_out=fan_out_time(whole),
         comparisons=parts.comparisons(units),
         mismatches=parts.mismatches(material.paths, whole, units),
         examples=tuple(material.examples),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from rollout.domain.cost import usd_of
+from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units, summed
 from rollout.domain.report_values import Cost
 
@@ -18,17 +19,17 @@ def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
     found = []
     # Control is one handler: each unit has counted it over its own pairs, so the one that has seen most speaks for it.
     control = max(
-        (summed(units, unit, "A", "B", "P") for unit in units), key=lambda f: f["control_costed"], default=None
+        (summed(units, unit, "A", "B", "P") for unit in units),
+        key=lambda figures: figures["control_costed"] + figures["control_unpriced"],
+        default=None,
     )
-    if control is not None and (costed := control["control_costed"]):
-        found.append(_cost("", "control", costed, costed, 0, control["control_cost_nano"], None, calls_per_s))
+    if control is not None and control["control_costed"] + control["control_unpriced"]:
+        found.append(_cost("", "control", control, "control_", calls_per_s))
     branches = []
     for unit in units:
         figures = summed(units, unit, "A", "B", "P")
-        if runs := figures["costed"] + figures["unpriced"]:
-            tokens = (figures["tokens_in"] / runs, figures["tokens_out"] / runs)
-            counts = (runs, figures["costed"], figures["unpriced"], figures["cost_nano"])
-            branches.append(_cost(unit, "branch", *counts, tokens, calls_per_s))
+        if figures["costed"] + figures["unpriced"]:
+            branches.append(_cost(unit, "branch", figures, "", calls_per_s))
     return (*found, *branches, *([_together(branches)] if len(branches) > 1 else []))
 
 
@@ -39,31 +40,25 @@ def _together(lines: Sequence[Cost]) -> Cost:
         values = [getattr(line, name) for line in lines]
         return None if None in values else sum(values)
 
-    fields = ("runs", "costed", "unpriced", "spent_usd", "per_call_usd", "month_usd", "tokens_in", "tokens_out")
-    return Cost(unit="", side="all branches", **{name: total(name) for name in fields})
+    sums = {name: total(name) for name in ("spent_usd", "per_call_usd", "month_usd", "tokens_in", "tokens_out")}
+    return Cost(unit="", side="all branches", calls=None, costed=None, unpriced=None, **sums)
 
 
-def _cost(
-    unit: str,
-    side: str,
-    runs: int,
-    costed: int,
-    unpriced: int,
-    nano: int,
-    tokens: tuple[float, float] | None,
-    calls_per_s: float | None,
-) -> Cost:
+def _cost(unit: str, side: str, figures: Figures, prefix: str, calls_per_s: float | None) -> Cost:
+    """``prefix``: of the names of the figures."""
+    costed, unpriced, nano = (figures[f"{prefix}{name}"] for name in ("costed", "unpriced", "cost_nano"))
+    calls = costed + unpriced
     each = round(nano / costed) if costed else None
     month = round(each * calls_per_s * MONTH_S) if each is not None and calls_per_s is not None else None
     return Cost(
         unit=unit,
         side=side,
-        runs=runs,
+        calls=calls,
         costed=costed,
         unpriced=unpriced,
         spent_usd=usd_of(nano) if costed else None,
         per_call_usd=usd_of(each) if each is not None else None,
         month_usd=usd_of(month) if month is not None else None,
-        tokens_in=tokens[0] if tokens else None,
-        tokens_out=tokens[1] if tokens else None,
+        tokens_in=figures[f"{prefix}tokens_in"] / calls,
+        tokens_out=figures[f"{prefix}tokens_out"] / calls,
     )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from rollout.domain.evidence import Figures
 from rollout.domain.histogram import Histogram, middle
+from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report_values import Comparison, ErrorLine, Funnel, Latency, Mismatch, Point, Step
 from rollout.domain.state import Policy
 
@@ -20,6 +21,15 @@ FUNNEL = (
     ("stored", "stored", "dropped:"),
 )
 _OUTCOMES = ("matched", "ignored", "mismatched", "incomparable")
+#: How a run ends that was wanted, and gave neither a part nor an answer.
+_FAILURES = (
+    RunOutcome.error,
+    RunOutcome.soft_timeout,
+    RunOutcome.hard_timeout,
+    RunOutcome.rejected,
+    RunOutcome.short_circuited,
+    RunOutcome.over_budget,
+)
 _COARSE = 6  # buckets of the histogram to a bar: each bar is 1.02^6 = 1.13 times as wide as the one before
 
 Units = Mapping[str, Mapping[str, Mapping[int, Figures]]]  # unit → arm → entry → figures
@@ -206,13 +216,13 @@ def shape(histogram: Histogram) -> tuple[tuple[float, float], ...]:
 
 
 def errors(units: Units) -> tuple[ErrorLine, ...]:
-    """What went wrong on both sides, most frequent first within a unit."""
+    """What went wrong on both sides, most frequent first within a unit. Outcomes of runs are shares of all that
+    were asked for."""
     found = []
     for unit in units:
-        everything, runs = summed(units, unit, "A", "B", "P"), summed(units, unit, "A", "B", "P")["runs"]
-        lines = [
-            ("branch", name, count, runs) for name, count in everything.starting("outcome:").items() if name != "ok"
-        ]
+        everything = summed(units, unit, "A", "B", "P")
+        runs, asked = everything["runs"], sum(everything.starting("outcome:").values())
+        lines = [("branch", outcome.value, everything[f"outcome:{outcome}"], asked) for outcome in _FAILURES]
         lines += [("branch", f"exception {name}", n, runs) for name, n in everything.starting("error:").items()]
         live, pairs, others = summed(units, unit, "B"), summed(units, unit, "P"), summed(units, unit, "A")
         lines += [

@@ -81,16 +81,49 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """How the runs of a branch ended, live or in shadow.
+
+    ``runs``: how often it was asked for; ``ended``: every outcome → how many of them ended so, which adds up.
+    ``reasons``: of those that were ``skipped`` or ``over_budget``, reason → how many. ``retried`` and ``hedged``:
+    attempts beyond the first. ``orphaned``: attempts that go on although their run has ended; None where the branch
+    did not run of late.
+    """
+
+    branch: str
+    mode: str
+    runs: int
+    ended: Mapping[str, int]
+    reasons: Mapping[str, Mapping[str, int]]
+    retried: int
+    hedged: int
+    sla_missed: int
+    orphaned: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOutTime:
+    """Means of the trials: what the runs took together, and the fan-out from start to end, in seconds. ``times``:
+    the first by the second, so 1 is one after another; None where it took no time."""
+
+    trials: int
+    work_s: float
+    path_s: float
+    times: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one side costs. ``unit`` is ``""`` for control and for all branches together. ``unpriced``: runs whose
-    cost is unknown; then sums are lower bounds. ``month_usd``: if it ran on every call at the rate observed, for 30
-    days. ``tokens_*``: mean of a run."""
+    """What one side costs. ``unit`` is ``""`` for control and for all branches together. ``calls``: with known cost
+    (``costed``) or without (``unpriced``; then sums are lower bounds); None for all branches together, which may have
+    seen different calls. ``month_usd``: if it ran on every call at the rate observed, for 30 days. ``tokens_*``: mean
+    of a call."""
 
     unit: str
     side: str
-    runs: int
-    costed: int
-    unpriced: int
+    calls: int | None
+    costed: int | None
+    unpriced: int | None
     spent_usd: Decimal | None
     per_call_usd: Decimal | None
     month_usd: Decimal | None

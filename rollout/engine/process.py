@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from rollout.definition import Rollout
+from rollout.domain.breaker import State
 from rollout.domain.budget import utc_day
 from rollout.domain.codec import STANDARD, Codec
 from rollout.domain.durations import percent
@@ -30,6 +31,7 @@ from rollout.domain.redaction import Redactor
 from rollout.domain.state import Snapshot
 from rollout.engine.declared import policy_of
 from rollout.engine.recorder import Recorder
+from rollout.engine.runs import reasons_of
 from rollout.engine.runtime import Runtime
 from rollout.engine.second import SPENT
 from rollout.engine.shadow import LagMeter
@@ -415,7 +417,11 @@ class Engine:
         runs = runtime.tally.runs_so_far()
         for stations in (runtime.live_stations, runtime.shadow_stations):
             for station in stations.values():
-                shot.branches[(name, station.name, station.mode)] = runs.get((station.name, station.mode), Figures())
+                figures = runs.get((station.name, station.mode), Figures())
+                shot.branches[(name, station.name, station.mode)].merge(figures)
+                shot.orphans[(name, station.name, station.mode)] = station.orphans
+                if station.circuit is not None:
+                    shot.breakers[(name, station.name, station.mode)] = station.circuit.state
                 inflight = shot.inflight.get((name, station.name), 0)
                 shot.inflight[(name, station.name)] = inflight + station.inflight
         for (branch, outcome), count in runtime.all_comparisons().items():
@@ -435,8 +441,12 @@ def _declare(shot: MetricsSnapshot, rollout: Rollout) -> None:
     shot.rollouts[rollout.name] = Figures()
     for mode in ("live", "shadow"):
         for branch in rollout.branches:
-            shot.branches[(rollout.name, branch.name, mode)] = Figures()
+            reasons = dict.fromkeys(reasons_of(rollout, branch, mode), 0)
+            shot.branches[(rollout.name, branch.name, mode)] = Figures(reasons)
             shot.inflight[(rollout.name, branch.name)] = 0
+            shot.orphans[(rollout.name, branch.name, mode)] = 0
+            if branch.breaker is not None:
+                shot.breakers[(rollout.name, branch.name, mode)] = State.closed
     shot.gates[rollout.name] = tuple(gate.name for gate in rollout.gates)
     shot.stages[rollout.name] = tuple(percent(share) for share in rollout.ramp.stages if share > 0)
 

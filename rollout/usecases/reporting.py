@@ -15,6 +15,7 @@ from rollout.ports import Backend, TrialRecord
 from rollout.usecases.look import Series, known, series, standings_of
 
 POINTS = 72  # the most points of a curve
+NEWEST_S = 15.0  # before the second that is sealed now: what a process may be late with its blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class Costs:
 async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
     """The report of one rollout; ``since``: epoch seconds, default the first registration.
 
-    Reads totals, at most ``POINTS`` steps of curves, 100 paths and 10 trials, however much was recorded.
+    Reads totals, at most ``POINTS`` steps of curves, the newest seconds, 100 paths and 10 trials, however much was
+    recorded.
     """
     snapshot = await backend.state.load()
     policy = snapshot.policies[known(snapshot, name)]
@@ -56,6 +58,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
             totals=await backend.ledger.totals(name, since=asked),
             curves=raw,
             step_s=step_s,
+            newest=await _newest(backend, policy, snapshot.now),
             paths=await backend.ledger.mismatches(name, limit=100),
             examples=await _examples(backend, name, None, 10),
             decisions=decisions,
@@ -122,6 +125,12 @@ async def _curves(backend: Backend, policy: Policy, since: float, until: float) 
         step_s = step_of(until - since)
         found = await series(backend, policy, since, until, step_s)
     return step_s, found
+
+
+async def _newest(backend: Backend, policy: Policy, now: float) -> Series:
+    """The last seconds that are sealed, one by one, of each unit."""
+    since = now - policy.settle_s - NEWEST_S
+    return {unit: await backend.ledger.series(policy.rollout, unit, since, now, 1) for unit in policy.units()}
 
 
 async def _examples(backend: Backend, name: str, path: str | None, limit: int) -> tuple[Example, ...]:

@@ -95,7 +95,7 @@ def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
 def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
     assert "Rolled back: tickets." in run("report", "profile").stdout
     report = parsed(run("report", "profile", "--format", "json"))
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["verdict"]["word"] == "rolled_back"
     result = run("report", "profile", "--format", "html", "--out", "page.html")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -106,8 +106,8 @@ def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
 
 REPORT_KEYS = {
     "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
-    "branches", "gates", "funnel", "comparisons", "mismatches", "examples", "latency", "cost", "errors", "curves",
-    "timeline", "policy", "completeness",
+    "branches", "gates", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches", "examples",
+    "latency", "cost", "errors", "curves", "timeline", "policy", "completeness",
 }  # fmt: skip
 
 

@@ -7,16 +7,21 @@ from itertools import pairwise
 from math import isinf
 from typing import Any
 
+import pytest
+
 from rollout.domain import report_parts as parts
 from rollout.domain.durations import percent
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.histogram import Histogram
+from rollout.domain.outcomes import RunOutcome
 from rollout.domain.ramp import Ramp
 from rollout.domain.report import Material, build, fields, verdict
 from rollout.domain.report_cost import costs
+from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
+from rollout.domain.report_values import Outcomes
 from rollout.domain.standing import Standing, Word, stands, worst
-from rollout.domain.state import BranchState, FlagOverride, Mode, Policy
+from rollout.domain.state import BranchPolicy, BranchState, FlagOverride, Mode, Policy
 from rollout.ports import MismatchCount, Totals
 from rollout.testing import sample_policy
 
@@ -50,6 +55,7 @@ def build_of(totals: list[Totals], **changes: Any) -> Any:
         "totals": totals,
         "curves": {},
         "step_s": 60,
+        "newest": {},
         "paths": (),
         "examples": (),
         "decisions": (),
@@ -229,6 +235,94 @@ def test_all_branches_together_are_unknown_as_soon_as_one_is() -> None:
 
 def test_without_usage_there_is_no_cost_line() -> None:
     assert costs(parts.by_unit([Totals("orders", "B", 1, Figures({"calls": 5}))]), 1.0) == ()
+
+
+def test_control_whose_price_nobody_knows_is_unknown_and_its_tokens_are_told() -> None:
+    counts = {"control_unpriced": 3, "control_costed": 1, "control_cost_nano": 7, "control_tokens_in": 40}
+    (line,) = costs(parts.by_unit([Totals("a", "P", 1, Figures(counts))]), 1.0)
+    assert (line.side, line.calls, line.costed, line.unpriced) == ("control", 4, 1, 3)
+    assert (line.tokens_in, line.tokens_out) == (10.0, 0.0)
+
+
+def test_all_branches_together_name_no_calls_as_each_may_have_seen_others() -> None:
+    totals = [Totals(unit, "P", 1, Figures({"costed": calls})) for unit, calls in (("a", 5), ("b", 9))]
+    assert [line.calls for line in costs(parts.by_unit(totals), 1.0)] == [5, 9, None]
+
+
+# How runs ended
+
+
+def branches(*names: str, unit: str = "") -> Policy:
+    found = [BranchPolicy(name=name, unit=unit or name, salt="salt") for name in names]
+    return sample_policy(branches=tuple(found))
+
+
+def ends_of(policy: Policy, *totals: Totals, newest: Newest | None = None) -> tuple[Outcomes, ...]:
+    return outcomes(parts.by_unit(totals), policy, newest or {})
+
+
+def test_runs_are_told_by_branch_and_mode_and_add_up() -> None:
+    live = Figures({"outcome:ok": 7, "outcome:skipped": 3, "skipped:when": 2, "skipped:after": 1, "retried": 4})
+    shadow = Figures({"outcome:short_circuited": 5, "hedged": 6, "sla_missed": 1})
+    told = ends_of(
+        branches("b", "a"), Totals("a", "B", 1, live), Totals("a", "P", 1, shadow), Totals("b", "P", 1, live)
+    )
+    assert [(line.branch, line.mode, line.runs) for line in told] == [
+        ("b", "shadow", 10), ("a", "live", 10), ("a", "shadow", 5),
+    ]  # fmt: skip
+    for line in told:
+        assert set(line.ended) == set(RunOutcome)
+        assert sum(line.ended.values()) == line.runs
+    assert told[1].reasons == {"skipped": {"when": 2, "after": 1}}
+    assert [told[1].retried, told[2].hedged, told[2].sla_missed] == [4, 6, 1]
+
+
+def test_a_branch_that_was_never_asked_for_has_no_line() -> None:
+    assert ends_of(branches("a"), Totals("a", "B", 1, Figures({"calls": 9}))) == ()
+
+
+def test_the_branches_of_a_group_are_told_one_by_one() -> None:
+    counts = {"outcome:ok": 9, "of:a:outcome:ok": 9, "outcome:over_budget": 2, "of:b:outcome:over_budget": 2}
+    counts |= {"over_budget:usd": 2, "of:b:over_budget:usd": 2, "of:a:retried": 3}
+    a, b = ends_of(branches("a", "b", unit="both"), Totals("both", "P", 1, Figures(counts)))
+    assert (a.runs, a.ended["ok"], a.retried, a.reasons) == (9, 9, 3, {})
+    assert (b.runs, b.ended["ok"], b.retried, b.reasons) == (2, 0, 0, {"over_budget": {"usd": 2}})
+
+
+def test_what_is_orphaned_is_of_the_newest_second_with_a_run_and_not_added_up() -> None:
+    ran = Figures({"outcome:ok": 1, "orphans": 2})
+    steps = [(1, {"P": Figures({"outcome:ok": 1, "orphans": 9})}), (2, {"P": ran}), (3, {"P": Figures({"pairs": 1})})]
+    (line,) = ends_of(
+        branches("a"), Totals("a", "P", 1, Figures({"outcome:ok": 5, "orphans": 50})), newest={"a": steps}
+    )
+    assert line.orphaned == 2
+
+
+def test_what_is_orphaned_is_not_known_of_a_branch_that_did_not_run_of_late() -> None:
+    (line,) = ends_of(branches("a"), Totals("a", "P", 1, Figures({"outcome:ok": 5})))
+    assert line.orphaned is None
+
+
+def test_work_stands_beside_the_way_through_it() -> None:
+    time = fan_out_time(Figures({"fan_outs": 2, "work_us": 360_000, "path_us": 190_000}))
+    assert time is not None
+    assert (time.trials, time.work_s, time.path_s) == (2, 0.18, 0.095)
+    assert time.times == pytest.approx(1.895, abs=0.001)
+
+
+def test_without_a_fan_out_there_is_no_time_and_one_that_took_none_has_no_ratio() -> None:
+    assert fan_out_time(Figures()) is None
+    none = fan_out_time(Figures({"fan_outs": 1}))
+    assert none is not None
+    assert none.times is None
+
+
+def test_errors_tell_failures_only_each_as_a_share_of_all_that_were_asked_for() -> None:
+    counts = {f"outcome:{outcome}": 1 for outcome in RunOutcome} | {"outcome:skipped": 90}
+    told = {line.what: line.share for line in parts.errors(parts.by_unit([Totals("a", "P", 1, Figures(counts))]))}
+    assert told == dict.fromkeys(
+        ("error", "soft_timeout", "hard_timeout", "rejected", "short_circuited", "over_budget"), 0.01
+    )
 
 
 # What differs

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from rollout import Branch, Ramp
+from rollout import Branch, Breaker, Ramp
+from rollout.domain.breaker import State
 from rollout.engine.process import Engine, Options
 from rollout.errors import DatabaseError
 from rollout.ports import Backend
 from rollout.testing import FakeFlags, memory_backend
-from tests.support.trials import LoopClock, PlainHost, giving, rollout_of
+from tests.support.trials import LoopClock, PlainHost, giving, rollout_of, running
 
 pytestmark = pytest.mark.looptime
 
@@ -36,7 +37,8 @@ def engine(backend: Backend | None, **options: Any) -> Engine:
             raise DatabaseError("gone")
         return backend
 
-    declared = rollout_of(Branch("a", giving(1), part="$.a", flag="a-flag"), ramp=Ramp.parse("shadow 5% 100%"))
+    guarded = Branch("b", giving(2), part="$.b", breaker=Breaker())
+    declared = rollout_of(Branch("a", giving(1), part="$.a", flag="a-flag"), guarded, ramp=Ramp.parse("shadow 5% 100%"))
     return Engine(
         [declared], host=PlainHost(), open_backend=open_backend, flags=FakeFlags(), options=Options(), **options
     )
@@ -46,12 +48,24 @@ async def test_what_is_declared_is_there_before_the_database_is() -> None:
     made = engine(None)
     await made.start()
     shot = made.metrics()
-    assert set(shot.branches) == {("profile", "a", "live"), ("profile", "a", "shadow")}
+    keys = {("profile", branch, mode) for branch in "ab" for mode in ("live", "shadow")}
+    assert set(shot.branches) == set(shot.orphans) == keys
+    assert not shot.branches["profile", "a", "live"].counts  # nothing can keep it from running
+    assert shot.breakers == {("profile", "b", mode): State.closed for mode in ("live", "shadow")}
     assert shot.rollouts["profile"]["calls"] == shot.inflight["profile", "a"] == 0
     assert shot.stages == {"profile": ("5%", "100%")}
     assert shot.gates["profile"]
     assert shot.flags["profile", "auto", "default"] == shot.flags["a-flag", "off", "timeout"] == 0
     await made.stop()
+
+
+async def test_an_open_breaker_is_exposed_for_the_mode_that_opened_it() -> None:
+    branch = Branch("a", giving(ValueError()), part="$.a", breaker=Breaker(minimum=1))
+    async with running(rollout_of(branch)) as world:
+        await world.get()
+        await world.settled()
+        shot = world.engine.metrics()
+        assert shot.breakers == {("profile", "a", "live"): State.closed, ("profile", "a", "shadow"): State.open}
 
 
 async def test_the_writes_of_a_late_controller_that_were_refused_are_exposed() -> None:

@@ -71,6 +71,7 @@ async def test_a_run_that_did_not_begin_is_counted_with_its_reason(mode: str, ex
     rollout: Rollout = NOT_BEGUN[expected]
     shares = {branch.name: 1.0 for branch in rollout.branches} if mode == "live" else {}
     async with running(rollout, live=shares) as world:
+        assert world.engine.metrics().branches["profile", "b", mode].counts[expected] == 0
         await world.get()
         await world.settled()
         figures = world.runtime.tally.runs_so_far()["b", mode]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from rollout.domain.breaker import State
 from rollout.domain.evidence import Figures
 from rollout.domain.histogram import RATIO, Histogram, bucket_of
 from rollout.domain.outcomes import RunOutcome, ServedBy
@@ -31,6 +32,13 @@ FAMILIES = [
     "branch_runs_total",
     "branch_duration_seconds",
     "branch_inflight",
+    "branch_not_run_total",
+    "branch_attempts_total",
+    "branch_sla_missed_total",
+    "breaker_state",
+    "branch_orphans",
+    "fan_out_work_seconds_total",
+    "fan_out_path_seconds_total",
     "comparisons_total",
     "tokens_total",
     "cost_usd_total",
@@ -63,7 +71,7 @@ def declared(rollouts: int = 1, branches: int = 2) -> MetricsSnapshot:
     return MetricsSnapshot(
         rollouts={name: Figures() for name in names},
         branches={
-            (name, f"branch{number}", mode): Figures()
+            (name, f"branch{number}", mode): Figures({"skipped:when": 0, "over_budget:time": 0})
             for name in names
             for number in range(branches)
             for mode in ("live", "shadow")
@@ -120,6 +128,13 @@ def test_everything_declared_is_there_from_the_start_as_zero() -> None:
             assert value(found, "branch_duration_seconds_count", **labels) == 0
             assert value(found, "tokens_total", **labels, kind="input") == 0
             assert value(found, "cost_usd_total", **labels) == 0
+            assert value(found, "branch_sla_missed_total", **labels) == 0
+            assert value(found, "branch_orphans", **labels) == 0
+            for kind in ("retry", "hedge"):
+                assert value(found, "branch_attempts_total", **labels, kind=kind) == 0
+            assert value(found, "branch_not_run_total", **labels, outcome="skipped", reason="when") == 0
+    for what in ("work", "path"):
+        assert value(found, f"fan_out_{what}_seconds_total", rollout="rollout0") == 0
     for who in ServedBy:
         assert value(found, "requests_total", rollout="rollout0", served_by=who, outcome="ok") == 0
     assert value(found, "requests_total", rollout="rollout0", served_by="control", outcome="error") == 0
@@ -180,6 +195,38 @@ def test_what_was_counted_is_shown() -> None:
     assert value(found, "controller_leader") == 1
 
 
+def test_what_guards_did_is_shown() -> None:
+    now = declared()
+    key = ("rollout0", "branch0", "shadow")
+    counts = {"retried": 3, "hedged": 4, "sla_missed": 5, "skipped:when": 6, "over_budget:usd": 7}
+    now.branches[key].counts.update(counts)
+    now.orphans[key] = 8
+    now.rollouts["rollout0"].counts.update({"work_us": 1_800_000, "path_us": 950_000})
+    found = series(now)
+    labels = dict(zip(("rollout", "branch", "mode"), key, strict=True))
+    assert value(found, "branch_attempts_total", **labels, kind="retry") == 3
+    assert value(found, "branch_attempts_total", **labels, kind="hedge") == 4
+    assert value(found, "branch_sla_missed_total", **labels) == 5
+    assert value(found, "branch_not_run_total", **labels, outcome="skipped", reason="when") == 6
+    assert value(found, "branch_not_run_total", **labels, outcome="over_budget", reason="usd") == 7
+    assert value(found, "branch_orphans", **labels) == 8
+    assert value(found, "fan_out_work_seconds_total", rollout="rollout0") == 1.8
+    assert value(found, "fan_out_path_seconds_total", rollout="rollout0") == 0.95
+
+
+def test_a_breaker_is_0_closed_1_half_open_2_open_and_absent_where_there_is_none() -> None:
+    now = declared()
+    states = {"live": State.closed, "shadow": State.half_open}
+    now.breakers = {("rollout0", "branch0", mode): state for mode, state in states.items()}
+    now.breakers["rollout0", "branch1", "live"] = State.open
+    found = {
+        (dict(labels)["branch"], dict(labels)["mode"]): number
+        for (name, labels), number in series(now).items()
+        if name == "rolloutkit_breaker_state"
+    }
+    assert found == {("branch0", "live"): 0, ("branch0", "shadow"): 1, ("branch1", "live"): 2}
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), max_size=60))
 def test_no_value_moves_to_another_bucket(values: list[float]) -> None:
@@ -224,9 +271,13 @@ def grow(snapshot: MetricsSnapshot, dice: random.Random) -> None:
         figures.add(f"served:{who}")
         figures.add("bad", unanswered + failed)
         figures.observe("latency", dice.lognormvariate(-3, 2))
+        figures.add("work_us", dice.randint(0, 10**6))
+        figures.add("path_us", dice.randint(0, 10**6))
         figures.observe("overhead", dice.lognormvariate(-10, 1))
     for figures in snapshot.branches.values():
         figures.add(f"outcome:{dice.choice(list(RunOutcome))}")
+        for name in ("retried", "hedged", "sla_missed", "skipped:when", "over_budget:time"):
+            figures.add(name, dice.randint(0, 2))
         figures.add("cost_nano", dice.randint(0, 10**7))
         figures.observe("run", dice.lognormvariate(-3, 2))
 

@@ -105,6 +105,10 @@ def _blocks(
     whole.add("served:control", calls - served)
     if broken:
         whole.add("served:fallback", 9)
+    whole.add("fan_outs", whole["finished"])
+    whole.add("work_us", whole["finished"] * 180_000)
+    whole.add("path_us", whole["finished"] * 95_000)
+    whole.add("dispatch:by task", whole["started"])
     blocks.append(Block(BlockKey(NAME, "", "*", 1, 0, now, 1, "shop-1:4127"), whole))
     for unit, speed in (("orders", 0.7), ("tickets", 0.95), ("summary", 1.25)):
         live = int(calls * share[unit])
@@ -121,6 +125,9 @@ def _blocks(
         p.add("outcome:hard_timeout", wrong)
         p.add("outcome:error", 2)
         p.add("error:ClientConnectorError", 2)
+        p.add("sla_missed", pairs // 80)
+        if unit == "summary":
+            _guarded(p, calls)
         p.add("control_bad", 1)
         p.add("candidate_bad", 2)
         unknown = 3 if unit == "summary" and now % HOUR < 600 else 0
@@ -141,6 +148,8 @@ def _blocks(
             )
             b.add("fallbacks", b["bad"])
             b.add("runs", live)
+            b.add("outcome:ok", live - b["bad"])
+            b.add("outcome:hard_timeout", b["bad"])
             b.add("costed", live)
             b.add("sla_missed", live // 40)
             _observe(dice, a, "latency", calls - live, 0.145, 0.35)
@@ -150,6 +159,21 @@ def _blocks(
             Block(BlockKey(NAME, unit, arm, 1, entry[unit], now, 1, "shop-1:4127"), figures) for arm, figures in arms
         ]
     return blocks
+
+
+def _guarded(figures: Figures, calls: int) -> None:
+    """What a dear branch behind a cheap one comes to: often not wanted, sometimes not covered, tried more than once."""
+    for reason, every in (("confident", 3), ("after", 40), ("dispatch", 8)):
+        figures.add(f"skipped:{reason}", calls // every)
+        figures.add("outcome:skipped", calls // every)
+    for reason, every in (("usd", 90), ("time", 200)):
+        figures.add(f"over_budget:{reason}", calls // every)
+        figures.add("outcome:over_budget", calls // every)
+    for outcome, every in (("short_circuited", 120), ("rejected", 300), ("soft_timeout", 70)):
+        figures.add(f"outcome:{outcome}", calls // every)
+    figures.add("retried", calls // 25)
+    figures.add("hedged", calls // 20)
+    figures.add("orphans", 2)
 
 
 def _observe(dice: random.Random, figures: Figures, name: str, calls: int, middle: float, spread: float) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from rollout.domain.gates import Grade
+from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
+from rollout.domain.report_values import Outcomes
 from rollout.domain.state import Decision, Trigger
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
@@ -122,6 +124,8 @@ async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None
         ),
         timeline=tuple(replace(d, reason=NASTY, actor=NASTY) for d in report.timeline),
         errors=tuple(replace(e, what=NASTY) for e in report.errors),
+        outcomes=tuple(replace(line, branch=NASTY, mode=NASTY) for line in report.outcomes),
+        dispatch={NASTY: 3},
         curves={NASTY: report.curves["orders"]},
         database=NASTY,
     )
@@ -143,8 +147,65 @@ async def test_a_report_of_nothing_is_a_page() -> None:
     assert "Nothing has been compared yet" in page
 
 
+async def test_it_tells_how_runs_ended_and_why_some_did_not_begin(report: Report) -> None:
+    page, text = html_report(report), " ".join(text_report(report).split())
+    for said in (
+        "short-circuited",
+        "soft timeouts",
+        "over budget",
+        "retried",
+        "hedged",
+        "SLA missed",
+        "2 orphaned now",
+    ):
+        assert said in page, said
+        assert said in text, said
+    summary = next(line for line in report.outcomes if line.branch == "summary")
+    for outcome, counts in summary.reasons.items():
+        for reason, number in counts.items():
+            assert f"{number:,} {reason}" in page, outcome
+            assert f"{number:,} {reason}" in text, outcome
+
+
+async def test_it_tells_how_much_of_the_work_passed_side_by_side(report: Report) -> None:
+    for said in (html_report(report), text_report(report)):
+        assert "180 ms of work in 95 ms: 1.9 ×" in said
+        assert "by task" in said
+
+
+async def test_a_plain_rollout_has_no_column_for_what_never_happened(report: Report) -> None:
+    line = Outcomes(
+        branch="orders", mode="shadow", runs=9, ended=dict.fromkeys(RunOutcome, 0) | {"ok": 9}, reasons={},
+        retried=0, hedged=0, sla_missed=0, orphaned=0,
+    )  # fmt: skip
+    plain = replace(report, outcomes=(line,), dispatch={}, fan_out=None, errors=())
+    page, text = html_report(plain), text_report(plain)
+    assert "Runs of branches" in page
+    assert "Runs of branches" in text
+    for absent in ("The others", "Besides", "what else", "skipped", "dispatch", "of work in"):
+        assert absent not in page, absent
+        assert absent not in text, absent
+    assert read(page).open == []
+
+
+async def test_control_s_tokens_are_shown(report: Report) -> None:
+    control = replace(report.cost[0], unit="", side="control", calls=4, tokens_in=123.0, tokens_out=45.0)
+    priced = replace(report, cost=(control,))
+    assert "123/45" in text_report(priced)
+    assert '<td data-l="Tokens in" class="num">123</td>' in html_report(priced)
+
+
 async def test_the_text_fits_eighty_columns(report: Report) -> None:
     lines = text_report(report).splitlines()
     assert max(map(len, lines)) <= 80
-    for part in ("Gates", "From call to comparison", "What differs", "Latency", "Cost", "Errors", "Decisions"):
+    for part in (
+        "Gates",
+        "From call to comparison",
+        "Runs of branches",
+        "What differs",
+        "Latency",
+        "Cost",
+        "Errors",
+        "Decisions",
+    ):
         assert any(line.startswith(part) for line in lines), part
