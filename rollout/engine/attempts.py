@@ -133,7 +133,7 @@ def close(run: BranchRun, fan: FanOut) -> None:
         ending = _ENDINGS.get(run.outcome, Ending.neutral)
         station.circuit.report(run.permit, ending, run.finished - run.started, run.finished)
     if run.holds and fan.account is not None:
-        if run.usage is None and run.outcome is OK:
+        if run.usage is None and run.outcome is OK and run.under_way == 1:
             give_back(run, fan.account)
         else:
             _settle(run, fan.account)
