@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import io
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -247,3 +248,11 @@ def test_the_options_of_the_shop_are_refused_by_the_examples(option: list[str]) 
     result = CliRunner().invoke(cli.main, ["demo", "enrichment", *option])
     assert result.exit_code == 2
     assert "are for the shop" in result.stderr
+
+
+def test_the_code_in_the_readme_is_the_code_that_runs() -> None:
+    folder = Path(fanout.__file__).parent
+    blocks = re.findall(r"```python\n(.*?)\n```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = (folder / "fanout.py").read_text(encoding="utf-8")
+    assert blocks
+    assert [block for block in blocks if block not in code] == []

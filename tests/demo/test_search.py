@@ -1,6 +1,7 @@
 """The search: its indexes, its handler, its fan-out, and a short telling."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from rollout import WAIT, Call, Parts
 from rollout.testing import sample_call
 from rollout_demo.audit import Unmet
 from rollout_demo.narrator import Narrator
-from rollout_demo.search import story
+from rollout_demo.search import fanout, story
 from rollout_demo.search.fanout import agrees, fan_out, ranked
 from rollout_demo.search.indexes import DOCUMENTS, NAMES, WORDS, Index, Indexes, best, holders, search
 from rollout_demo.search.monolith import SHARDS, Shards, application
@@ -176,7 +177,12 @@ async def test_a_short_telling_has_every_chapter(tmp_path: Path) -> None:
     played = await story.play(tell, tmp_path, stages="shadow 100%", look_s=1.0)
     text = told.getvalue()
     assert [move.after for move in played.audit.moves] == ["100%", "100%, completed"]
-    for sentence in ("West turns slow", "being stuck", "south soft_timeout · west soft_timeout", "All of it happened"):
+    for sentence in (
+        "West turns slow",
+        "times east was asked again",
+        "south soft_timeout · west soft_timeout",
+        "All of it happened",
+    ):
         assert sentence in text
     assert [line for line in text.splitlines() if len(line) > 80] == []
 
@@ -187,3 +193,11 @@ async def test_a_promise_that_does_not_come_true_ends_the_story(
     monkeypatch.setattr(story, "fault_of", lambda number, page: "wrong")
     with pytest.raises(Unmet, match="every page is right: 0 right"):
         await story.play(Narrator(Console(file=io.StringIO())), tmp_path, look_s=0.2)
+
+
+def test_the_code_in_the_readme_is_the_code_that_runs() -> None:
+    folder = Path(fanout.__file__).parent
+    blocks = re.findall(r"```python\n(.*?)\n```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = (folder / "fanout.py").read_text(encoding="utf-8")
+    assert blocks
+    assert [block for block in blocks if block not in code] == []

@@ -14,6 +14,7 @@ NAME: Final = "search"
 RESULTS: Final = "results"
 QUORUM: Final = 3
 FEWEST: Final = 2
+SLA_S: Final = 0.05
 SOFT_S: Final = 0.12
 HARD_S: Final = 1.0
 HEDGE_S: Final = 0.05
@@ -43,14 +44,15 @@ def ranked(call: Call, parts: Parts) -> Any:
 
 def fan_out(soft_s: float = SOFT_S) -> FanOut:
     """Answers when three indexes have, or, where that takes longer than ``soft_s`` seconds, with two."""
-    late: Final[dict[str, float]] = {"sla_s": 0.05, "soft_timeout_s": soft_s, "hard_timeout_s": HARD_S}
     return FanOut(
         NAME,
         [
-            Branch("north", north, **late),
-            Branch("east", east, **late, hedge=Hedge(after_s=HEDGE_S)),
-            Branch("south", south, **late),
-            Branch("west", west, **late),
+            Branch("north", north, sla_s=SLA_S, soft_timeout_s=soft_s, hard_timeout_s=HARD_S),
+            Branch(
+                "east", east, sla_s=SLA_S, soft_timeout_s=soft_s, hard_timeout_s=HARD_S, hedge=Hedge(after_s=HEDGE_S)
+            ),
+            Branch("south", south, sla_s=SLA_S, soft_timeout_s=soft_s, hard_timeout_s=HARD_S),
+            Branch("west", west, sla_s=SLA_S, soft_timeout_s=soft_s, hard_timeout_s=HARD_S),
         ],
         quorum=QUORUM,
         aggregate=ranked,

@@ -112,7 +112,7 @@ class Story:
         self.fan_out = await self._watch()
         self.tell.event(f"{_times(self.fan_out)}, instead of {_times(self.monolith)}")
         left_out = " · ".join(f"{name} {count}" for name, count in self.pages.missing.most_common())
-        self.tell.event(f"{self.pages.complete} complete pages of three each; without {left_out}")
+        self.tell.event(f"{self.pages.complete} complete pages; left out: {left_out}")
         self.audit.must(self.fan_out["p50_s"] < self.monolith["p50_s"] / 2, "the fan-out is twice as fast at least")
         self.audit.must(self.pages.complete > 9 * self.pages.partial, "the pages are complete")
 
@@ -122,11 +122,11 @@ class Story:
         self.tell.chapter("West turns slow")
         self.indexes.west.slow = True
         before = self._count("east", "hedged")
-        self.tell.event(f"west takes {SLOW_S * 1000:.0f} ms longer, so it takes all of the other three")
+        self.tell.event(f"west takes {SLOW_S * 1000:.0f} ms longer, so every page needs the other three")
         self.one_slow = await self._watch()
         hedged = self._count("east", "hedged") - before
         self.tell.event(f"{_times(self.one_slow)}; {self.pages.complete} complete pages, {self.pages.partial} partial")
-        self.tell.event(f"{hedged} times east was asked again after {HEDGE_S * 1000:.0f} ms, being stuck")
+        self.tell.event(f"{hedged} times east was asked again, after {HEDGE_S * 1000:.0f} ms without an answer")
         self.audit.must(hedged > 0, "east is hedged when it is stuck")
         self.audit.must(self.pages.complete > self.pages.partial, "one slow index leaves the pages complete")
         self.audit.must(self.one_slow["p50_s"] < SLOW_S, "one slow index does not hold the page")
