@@ -139,7 +139,7 @@ def cost(seen: Costs) -> RenderableType:
         tables.costs(seen.lines),
     ]
     if any(line.unpriced for line in seen.lines):
-        lines.append(cell("Runs without a price are unknown, not free: sums are lower bounds.", "yellow"))
+        lines.append(cell("Calls without a price are unknown, not free: sums are lower bounds.", "yellow"))
     return Group(*lines)
 
 
