@@ -31,6 +31,8 @@ def _in(package: str) -> Play:
 #: Name → ``async (narrator, an empty folder for its database) -> anything``.
 EXAMPLES: Final[Mapping[str, Play]] = {
     "enrichment": _in("enrichment"),
+    "models": _in("models"),
+    "notification": _in("notification"),
     "search": _in("search"),
 }
 
