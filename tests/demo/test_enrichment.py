@@ -112,11 +112,12 @@ async def test_the_register_notices_who_comes_back_too_soon(town: Town) -> None:
     assert town.street.register.impatient == 1
 
 
-async def test_a_score_that_is_down_is_cut_then_skipped_then_asked_again(town: Town) -> None:
+async def test_a_score_that_is_down_is_cut_and_after_ten_times_not_asked_any_more(town: Town) -> None:
+    score_alone = FanOut("score", fanout.rollout().branches[2:])
     town.street.score.go_down()
-    cut = await asyncio.gather(*(town.fan_out.run(town.call()) for _ in range(10)))
+    cut = await asyncio.gather(*(score_alone.run(town.call()) for _ in range(10)))
     assert {answer.parts.missing["score"] for answer in cut} == {"hard_timeout"}
-    skipped = await town.fan_out.run(town.call())
+    skipped = await score_alone.run(town.call())
     assert skipped.parts.missing == {"score": "short_circuited"}
     assert len(town.street.score.live_at) == 10
 
@@ -151,9 +152,10 @@ def test_a_record_may_lack_its_score_if_it_says_so() -> None:
     without = {name: value for name, value in RECORD.items() if name != "score"}
     assert story.fault_of(CUSTOMER - 1, {**without, "missing": {"score": "hard_timeout"}}) == ""
     assert story.fault_of(CUSTOMER - 1, without) != ""
+    assert story.fault_of(CUSTOMER - 1, {}) != ""
 
 
-async def test_visitors_count_what_is_right_wrong_and_failed() -> None:
+async def test_visitors_count_what_is_right_wrong_and_failed_and_tell_what_is_right() -> None:
     async def answer(request: web.Request) -> web.Response:
         number = int(request.match_info["number"])
         return web.json_response(number, status=500 if number % 3 == 0 else 200)
@@ -168,20 +170,16 @@ async def test_visitors_count_what_is_right_wrong_and_failed() -> None:
         if len(heard) == 8:
             enough.set()
 
-    visitors = Visitors(
-        lambda number: f"/{number}",
-        lambda number, body: "odd" if body % 2 else "",
-        rate=1000,
-        heard=hear,
-    )
-    async with AsyncExitStack() as stack:
-        address = await serve(app, stack)
-        async with visitors.coming_to(address):
-            await enough.wait()
-    counts, sent = visitors.count(), range(1, max(heard) + 1)
-    assert sorted(heard) == [number for number in sent if number % 3]
-    assert counts["wrong"] == sum(1 for number in heard if number % 2)
-    assert counts["ok"] == sum(1 for number in heard if not number % 2)
+    def fault_of(number: int, body: int) -> str:
+        return "odd" if body % 2 else ""
+
+    visitors = Visitors(lambda number: f"/{number}", fault_of, rate=1000, heard=hear)
+    async with AsyncExitStack() as stack, visitors.coming_to(await serve(app, stack)):
+        await enough.wait()
+    counts = visitors.count()
+    sent = range(1, counts["ok"] + counts["wrong"] + counts["errors"] + 1)
+    assert sorted(heard) == [number for number in sent if number % 2 == 0 and number % 3]
+    assert (counts["ok"], counts["errors"]) == (len(heard), sum(1 for number in sent if number % 3 == 0))
     assert set(counts["faults"]) == {"odd", "HTTP 500"}
 
 

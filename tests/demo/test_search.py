@@ -166,6 +166,7 @@ def test_a_page_agrees_if_complete_and_equal_or_partial_and_in_order(candidate: 
 def test_visitors_know_a_right_page(change: dict[str, Any], fault: str) -> None:
     right = {"query": WORD, "hits": RIGHT, "complete": True, "missing": {}}
     assert story.fault_of(WORDS.index(WORD), {**right, **change}) == fault
+    assert story.fault_of(WORDS.index(WORD), {}) == 'not a page of "kelp"'
 
 
 # The story

