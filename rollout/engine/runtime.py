@@ -20,20 +20,21 @@ from rollout.domain.cost import nano_usd
 from rollout.domain.evidence import Figures
 from rollout.domain.flags import NO_ANSWER
 from rollout.domain.histogram import MANY, Histogram
-from rollout.domain.outcomes import RunOutcome
 from rollout.domain.paths import Path
 from rollout.domain.redaction import Redactor
 from rollout.domain.routing import Assignment
 from rollout.domain.state import BranchState, Policy
 from rollout.engine.cells import Cell, Fault, Scored
 from rollout.engine.clean import expanded
-from rollout.engine.counting import SeenKeys, Tally
+from rollout.engine.counting import Tally
 from rollout.engine.declared import policy_of, prices_in_force
-from rollout.engine.fanout import FanOut, FanOuts
+from rollout.engine.fanout import FanOuts
 from rollout.engine.joining import Unjoinable, forsake
 from rollout.engine.recorder import Recorder
+from rollout.engine.scoring import Scoring
 from rollout.engine.second import Second
 from rollout.engine.shadow import ShadowLane
+from rollout.engine.standin import StandIn
 from rollout.engine.station import stations_of
 from rollout.engine.timers import Timers, clock_of
 from rollout.engine.trial import Trial
@@ -129,16 +130,13 @@ class Runtime:
         self._id_base = os.urandom(5).hex()
         self._branches = tuple(self.part_paths)
         self._writes = frozenset(b.name for b in definition.branches if b.writes)
-        self._required = frozenset(b.name for b in definition.branches if b.required)
-        self.control_latency = Histogram()  # in `join="replace"` only
-        self._control_p95: tuple[float, float] = (float("-inf"), 0.0)  # looked at, value
-        self._timers = timers
+        self.stand_in = StandIn(definition) if definition.join == "replace" else None
         self._key = definition.key
         self._source = host.source
         self._peek = flags.peek
         self._answers_alike = flags.answers_alike
         self._alike = False  # what it said when the second began
-        self._seen: dict[tuple[str, int], SeenKeys] = {}
+        self._scoring = Scoring(redactor)
 
     # ---- what was decided
 
@@ -159,11 +157,7 @@ class Runtime:
         self.fan_outs.deadlines = self._timers.lane(policy.latency_s)
         self._spend_by(policy)
         self.tally.settle_s = policy.settle_s
-        self._seen = {
-            (plan.name, plan.entry): self._seen.get((plan.name, plan.entry), SeenKeys())
-            for plan in self.view.plans
-            if plan.stage_live
-        }
+        self._scoring.begin(self.view)
         self.active = self.view.active
 
     def _spend_by(self, policy: Policy) -> None:
@@ -212,7 +206,7 @@ class Runtime:
         own.started += 1
         cell: Cell | Scored = own
         if view.scored and key is not None and key not in view.seen:
-            cell = self._score(view, second, own, assignment, key, now)
+            cell = self._scoring.cell(view, second, own, assignment, key, now + self.tally.offset)
         if assignment.runs:
             sample = view.sample
             if sample >= 1.0 or assignment.live or (sample and self.dice() < sample):
@@ -332,7 +326,8 @@ class Runtime:
         cell.started += 1
         trial.cell = cell
         if key is not None and view.scored:
-            trial.cell = self._score(view, second, cell, assignment, key, trial.started)
+            at = trial.started
+            trial.cell = self._scoring.cell(view, second, cell, assignment, key, at + self.tally.offset)
 
     def unrouted(self, trial: Trial) -> None:
         """Count a trial that could not be routed, if nobody did: in no arm."""
@@ -355,33 +350,6 @@ class Runtime:
             self.hook_failed("key", TypeError("key= must return a str or None"))
             return None
         return key or None
-
-    def _score(
-        self, view: View, second: Second, cell: Cell, assignment: Assignment, key: str, now: float
-    ) -> Cell | Scored:
-        """The cell, wrapped if this is the first call of the key in a live stage."""
-        if not view.first(key):
-            return cell
-        text = self.redactor.key(key)
-        number = int(text[:16].ljust(16, "0"), 16)
-        units = [
-            index
-            for index in view.scored
-            if assignment.arms[index]
-            and self._scores(view, index, assignment, key)
-            and self._first(view, index, number)
-        ]
-        return Scored(cell, assignment.arms, second, units, text, now + self.tally.offset) if units else cell
-
-    def _scores(self, view: View, index: int, assignment: Assignment, key: str) -> bool:
-        """Keys that were live in an earlier stage already are watched by pairs, not scored again."""
-        plan = view.plans[index]
-        return assignment.arms[index] == "A" or plan.earlier == 0 or view.bucket(index, key) >= plan.earlier
-
-    def _first(self, view: View, index: int, number: int) -> bool:
-        plan = view.plans[index]
-        seen = self._seen.get((plan.name, plan.entry))
-        return seen is not None and seen.first(number)
 
     def _may_shadow(self, call: Call) -> bool:
         effects = self.definition.effects
@@ -416,8 +384,8 @@ class Runtime:
             cell.fault(Fault(None, "", took))
         else:
             cell.finish(took)
-        if self.replaces:
-            self.control_latency.add(took)
+        if self.stand_in is not None:
+            self.stand_in.control.add(took)
 
     def count_error(self, cell: Cell | Scored, started: float, error: BaseException) -> None:
         """Control alone has raised. Client gone: bad, in both arms alike."""
@@ -520,37 +488,6 @@ class Runtime:
             forsake(task)
             raise TimeoutError("control, run once more, was not ready by the deadline")
         return task.result()
-
-    def replaced_by(self, assignment: Assignment) -> bool:
-        """Whether the live branches of a call stand in for control: all the required ones are among them."""
-        return self._required.issubset(assignment.live)
-
-    def fallback_at(self, started: float) -> float:
-        """When control must start at the latest, on the loop's clock: the deadline less control's own p95."""
-        looked_at, p95 = self._control_p95
-        if started - looked_at > 1.0:
-            p95 = self.control_latency.quantile(0.95) or 0.0
-            self._control_p95 = (started, p95)
-        return started + max(0.0, self.latency_s - p95)
-
-    def may_not_fall_back(self, fan: FanOut) -> bool:
-        """Whether a write has started that control would do again."""
-        return any(
-            run.station.branch.writes
-            and run.station.branch.idempotency is None
-            and run.outcome is not RunOutcome.skipped
-            for run in fan.runs.values()
-            if run.began
-        )
-
-    def no_answer(self, fan: FanOut, reason: str) -> Reply:
-        """The reply where neither the candidate nor a fallback is possible."""
-        errors = [
-            {"branch": name, "code": str(run.outcome)}
-            for name, run in fan.runs.items()
-            if run.outcome is not RunOutcome.ok
-        ]
-        return Reply.json({"errors": errors}, 504 if reason in ("late", "hard_timeout") else 502)
 
     def blocked(self, method: str, address: str) -> None:
         """The guarded client refused a side effect of a shadow."""

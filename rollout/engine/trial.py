@@ -27,6 +27,7 @@ from rollout.engine.conclusion import conclude
 from rollout.engine.fanout import FanOut
 from rollout.engine.joining import CONTROL_NOT_JSON, Unjoinable, join
 from rollout.engine.second import Second
+from rollout.engine.standin import StandIn, may_not_fall_back, no_answer
 
 if TYPE_CHECKING:
     from rollout.engine.runtime import Runtime
@@ -136,8 +137,9 @@ class Trial:
         if not self.assignment.live:
             return await self._control_then_shadow(handler)
         self.mode = "live"
-        if self.runtime.replaces and self.runtime.replaced_by(self.assignment):
-            return await self._replace(handler)
+        stand_in = self.runtime.stand_in
+        if stand_in is not None and stand_in.serves(self.assignment):
+            return await self._replace(handler, stand_in)
         return await self._overlay(handler)
 
     async def _prepare(self) -> bool:
@@ -183,7 +185,8 @@ class Trial:
         finally:
             current_run.reset(token)
         self.control_s = runtime.time() - begun
-        runtime.control_latency.add(self.control_s)
+        if runtime.stand_in is not None:
+            runtime.stand_in.control.add(self.control_s)
         self.reply = runtime.reply_of(response)
         return response
 
@@ -208,8 +211,8 @@ class Trial:
             current_run.reset(token)
         now = runtime.time()
         control_s = self.control_s = now - self.begun
-        if runtime.replaces:
-            runtime.control_latency.add(control_s)
+        if runtime.stand_in is not None:
+            runtime.stand_in.control.add(control_s)
         reply = self.reply = runtime.reply_of(response)
         cell = self.cell
         if reply is None:
@@ -316,7 +319,7 @@ class Trial:
             return self._blame(all_of_them=True)
         return frozenset(self.view.unit_of[name] for name in names)
 
-    async def _replace(self, handler: Handler) -> Any:
+    async def _replace(self, handler: Handler, stand_in: StandIn) -> Any:
         """The live branches instead of control, unless they fail, or come so late that control would miss the
         deadline.
         """
@@ -327,7 +330,7 @@ class Trial:
         reason = ""
         blamed: frozenset[int] = frozenset()
         try:
-            async with asyncio.timeout_at(runtime.fallback_at(self.begun)) as limit:
+            async with asyncio.timeout_at(stand_in.fallback_at(self.begun, runtime.latency_s)) as limit:
                 await fan.decided()
             if fan.failed is None:
                 candidate = await join(runtime, None, fan)
@@ -348,11 +351,11 @@ class Trial:
             if isinstance(native, BaseException):
                 raise native
             return native
-        cut_short = runtime.may_not_fall_back(fan)
+        cut_short = may_not_fall_back(fan)
         fan.cut(RunOutcome.cancelled)
         if cut_short:
             self._count(Fault(blamed, "impossible", runtime.time() - self.started))
-            return runtime.host.response_of(runtime.no_answer(fan, reason), None)
+            return runtime.host.response_of(no_answer(fan, reason), None)
         return await self._instead(handler, reason, blamed)
 
     async def _instead(self, handler: Handler, reason: str, blamed: frozenset[int]) -> Any:
