@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -50,7 +51,7 @@ class Schedule:
     """One fan-out, as the dice want it. ``used``: nano-dollars that its attempts truly cost."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)  # noqa: S311
+        self.dice = random.Random(seed)
         self.used = 0
         self.budget = self.dice.randint(1, 5) * CENT
         #: How much more than it has reserved the last branch may use; it runs once.
@@ -109,10 +110,8 @@ class Schedule:
         if self.dice.random() < 0.3:
             await asyncio.sleep(self.dice.choice((0.0, 0.05, 0.1, 0.2)))
             task.cancel()
-        try:
+        with suppress(FanOutFailed, asyncio.CancelledError):
             await task
-        except (FanOutFailed, asyncio.CancelledError):
-            pass
         await asyncio.sleep(1.0)  # what ignored its cancellation ends
 
 
