@@ -135,6 +135,56 @@ def _summary(text: str) -> str:
 
 
 def _mistaken(right: Any) -> Any:
+    """What a small model says instead: half of the entities, another feeling, another subject."""
+    if isinstance(right, list):
+        return right[:1]
+    if right in FEELINGS:
+        return "positive" if right == "neutral" else "neutral"
+    return "About something else."
+
+
+_READERS[task](text)
+    if model == LARGE:
+        return {"answer": right, "confidence": round(dice.uniform(0.95, 0.99), 2)}
+    if dice.random() >= (0.8 if DOUBT in text else 0.08):
+        return {"answer": right, "confidence": round(dice.uniform(0.9, 0.99), 2)}
+    answer = _mistaken(right) if dice.random() < 0.2 else right
+    return {"answer": answer, "confidence": round(dice.uniform(0.4, 0.89), 2)}
+
+
+def delay_s(model: str, is_hard: bool, written: int, dice: Random) -> float:
+    """How long an answer of so many tokens takes, in seconds."""
+    speed = SPEEDS[model]
+    ponders_s = _PONDERS_S if model == SMALL and dice.random() < _PONDERS[is_hard] else 0.0
+    return ponders_s + speed.begin_s + written * speed.token_s
+
+
+def completion(model: str, content: str, read: int, written: int) -> dict[str, Any]:
+    """An answer in the shape of OpenAI's chat completions."""
+    message = {"role": "assistant", "content": content}
+    return {
+        "id": "chatcmpl-local",
+        "object": "chat.completion",
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+    }
+
+
+def _sentiment(text: str) -> str:
+    return next(name for name, words in FEELINGS.items() if text.endswith(words))
+
+
+def _entities(text: str) -> list[str]:
+    words = {word.strip(".,") for word in text.split()}
+    return [name for name in ENTITIES if name in words]
+
+
+def _summary(text: str) -> str:
+    return f"About a {next(subject for subject in SUBJECTS if subject in text)}."
+
+
+def _mistaken(right: Any) -> Any:
     if isinstance(right, list):
         return right[:1]
     return "neutral" if right in FEELINGS and right != "neutral" else "About something else."

@@ -67,8 +67,8 @@ class Platform:
     async def send(self, most: int) -> None:
         """Begin an event every now and then, at most so many."""
         for number in range(most):
-            await self._open.wait()
             await self._room.acquire()
+            await self._open.wait()  # last: between this and the task nobody can pause
             self.sent = number + 1
             task = asyncio.create_task(self._see_through(number))
             self._under_way.add(task)

@@ -20,13 +20,15 @@ _MOST_LINES: Final = 200  # of one mail
 
 class Sink:
     """``kept``: idempotency key → text. ``offered``: how often each key came, whether it was kept or dropped.
-    ``takes_s``: seconds for one message. ``ill``: refuses everything. ``refused``: so many.
+    ``takes_s``: seconds for one message. ``unconfirmed``: how many are kept already, and their senders do not know.
+    ``ill``: refuses everything. ``refused``: so many.
     """
 
     def __init__(self, takes_s: float) -> None:
         self.takes_s = takes_s
         self.kept: dict[str, str] = {}
         self.offered: Counter[str] = Counter()
+        self.unconfirmed = 0
         self.ill = False
         self.refused = 0
 
@@ -37,7 +39,11 @@ class Sink:
             return False
         self.offered[key] += 1
         self.kept.setdefault(key, text)
-        await asyncio.sleep(self.takes_s)  # kept, but its sender does not know yet: the moment in which a crash hurts
+        self.unconfirmed += 1
+        try:
+            await asyncio.sleep(self.takes_s)
+        finally:
+            self.unconfirmed -= 1
         return True
 
 
