@@ -7,6 +7,7 @@ rollout, which moves customers from the handler that sends to the inbox: for the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from rollout import Branch, Budget, Call, FanOut, Ramp, Retry, Rollout, gates
 from rollout_aiohttp import handler_branch
@@ -16,7 +17,7 @@ from rollout_demo.notification.senders import Senders
 from rollout_webhook import Event, Webhook
 
 #: Far too few calls for a real rollout: the limits of an example that has half a minute.
-GATES = (
+GATES: Final = (
     gates.errors(worse_by=0.05, minimum=10, fewest=5),
     gates.latency(q=0.9, worse_by=0.0, minimum=10),
     gates.fallbacks(at_most=0.05, minimum=10),

@@ -14,6 +14,7 @@ import os
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
 from aiohttp import web
 
@@ -27,7 +28,7 @@ from rollout_demo.services import serve
 from rollout_sql import open_inbox
 from rollout_webhook import Hmac, InboxOptions, Redelivery, webhook
 
-OPTIONS = InboxOptions(lease_s=2.0, poll_s=0.2, redelivery=Redelivery(base_s=0.5, cap_s=1.0))
+OPTIONS: Final = InboxOptions(lease_s=2.0, poll_s=0.2, redelivery=Redelivery(base_s=0.5, cap_s=1.0))
 
 
 async def main() -> None:
