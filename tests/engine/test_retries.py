@@ -138,13 +138,15 @@ async def test_a_retry_reserves_too_and_what_is_refused_no_layer_above_tries_aga
 @pytest.mark.parametrize("takes_s", [0.0, 0.1], ids=["in its first step", "later"])
 async def test_a_run_that_is_cut_while_it_waits_for_its_next_attempt_leaves_no_slot(takes_s: float) -> None:
     branch = Failing(ConnectionError(), takes_s=takes_s)
-    task = asyncio.create_task(retried(branch, Retry(base_s=1.0)).run())
+    fan_out = retried(branch, Retry(base_s=1.0))
+    task = asyncio.create_task(fan_out.run())
     await asyncio.sleep(0.3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.sleep(0)
     assert len(branch.at) == 1
+    assert held(fan_out) == (0, 0)
     assert len(asyncio.all_tasks()) == 1
 
 
