@@ -157,7 +157,9 @@ class FanOut:
         together: list[BranchRun] = []
         self._together = together
         waiting: list[str] | None = None
-        names = self._names if self.of.dispatch is None else self._dispatched(self.of.dispatch)
+        names = self._names
+        if names and self.of.dispatch is not None:
+            names = self._dispatched(self.of.dispatch)
         for name in names:
             station = stations[name]
             if not station.after:

@@ -6,7 +6,23 @@ from typing import Any
 
 import pytest
 
-from rollout import Branch, Budget, Call, Compare, DeclarationError, Ramp, Rollout, Shadow, Store, gates
+from rollout import (
+    Branch,
+    Breaker,
+    Budget,
+    Call,
+    Compare,
+    DeclarationError,
+    Hedge,
+    PriceBook,
+    Ramp,
+    Reserve,
+    Retry,
+    Rollout,
+    Shadow,
+    Store,
+    gates,
+)
 
 
 async def control(request: object) -> None: ...
@@ -246,3 +262,75 @@ def test_a_hard_timeout_is_never_above_the_budget() -> None:
 
 def test_the_flag_is_the_name_unless_another_is_given() -> None:
     assert (rollout().flag_key, rollout(flag="fanout").flag_key) == ("profile", "fanout")
+
+
+# What a fan-out adds: guards, choices, budgets
+
+FIRST = branch("cheap", confidence=lambda part: 0.5)
+
+
+def second(**fields: Any) -> Branch:
+    return branch("dear", **{"part": "$.cheap", "after": "cheap", "escalate_below": 0.9, **fields})
+
+
+GUARDED: list[Rollout] = [
+    rollout(branch(retry=Retry(), hedge=Hedge(), breaker=Breaker(), reserve=Reserve(tokens=5, usd="0.01"))),
+    rollout(FIRST, second()),
+    rollout(branch(soft_timeout_s=0.5, hard_timeout_s=0.5), budget=Budget(latency_s=0.5, tokens=1, usd=0)),
+    rollout(branch("a"), branch("b"), quorum=2, dispatch=lambda call: ["a"], prices=PriceBook({})),
+    rollout(branch(reserve=Reserve(tokens=5, usd="0.05", latency_s=1)), budget=Budget(latency_s=1, tokens=5, usd=0.05)),
+    rollout(branch(effects="write", retry=Retry(), idempotency=lambda call: "k"), join="replace"),
+    rollout(shadow=Shadow(usd_per_day="1.50")),
+]
+
+
+@pytest.mark.parametrize("declared", GUARDED, ids=range(len(GUARDED)))
+def test_good_guards_have_no_mistake(declared: Rollout) -> None:
+    assert told(declared) == []
+
+
+ONE_MISTAKE_OF_GUARDS: list[tuple[Rollout, str]] = [
+    (rollout(branch(soft_timeout_s=0)), "soft_timeout_s is 0"),
+    (rollout(branch(soft_timeout_s=float("nan"))), "soft_timeout_s is nan"),
+    (rollout(branch(soft_timeout_s=2, hard_timeout_s=1)), "soft_timeout_s=2 is above its hard timeout, 1"),
+    (rollout(branch(soft_timeout_s=2), budget=Budget(latency_s=1)), "soft_timeout_s=2 is above its hard timeout, 1"),
+    (rollout(branch(retry=3)), "write retry=Retry(...)"),
+    (rollout(branch(retry=Retry(attempts=0))), "retry: attempts is 0"),
+    (rollout(branch(hedge=Retry())), "write hedge=Hedge(...)"),
+    (rollout(branch(hedge=Hedge(quantile=95))), "hedge: quantile is 95"),
+    (rollout(branch(breaker=Breaker)), "write breaker=Breaker(...)"),
+    (rollout(branch(breaker=Breaker(failure_rate=50))), "breaker: failure_rate is 50"),
+    (rollout(branch(reserve=100)), "write reserve=Reserve(...)"),
+    (rollout(branch(reserve=Reserve(tokens=-1))), "reserve: tokens is -1"),
+    (rollout(branch(reserve=Reserve(usd="-1"))), "reserve: usd"),
+    (rollout(branch(reserve=Reserve(usd=float("nan")))), "reserve: usd"),
+    (rollout(branch(reserve=Reserve(tokens=6)), budget=Budget(tokens=5)), "tokens=6 is above the budget of the call"),
+    (rollout(branch(reserve=Reserve(usd="0.06")), budget=Budget(usd="0.05")), "usd=0.06 is above the budget"),
+    (rollout(branch(reserve=Reserve(latency_s=2)), budget=Budget(latency_s=1)), "latency_s=2 is above the budget"),
+    (rollout(branch(effects="write", hedge=Hedge()), join="replace"), "hedge would write twice"),
+    (rollout(branch(effects="write", retry=Retry()), join="replace"), "retry may write twice"),
+    (rollout(branch(confidence=0.9)), "confidence is 0.9, not callable"),
+    (rollout(FIRST, second(escalate_below=90)), "escalate_below is 90"),
+    (rollout(FIRST, second(escalate_below=float("nan"))), "escalate_below is nan"),
+    (rollout(FIRST, second(after=())), "no first opinion to look at"),
+    (rollout(branch("cheap"), second()), '"cheap", which does not say how sure it is'),
+    (rollout(FIRST, second(), branch("c", after="dear")), "is required but comes after"),
+    (rollout(branch("a"), branch("b"), quorum=3), "quorum is 3 of 2 branches"),
+    (rollout(quorum=0), "quorum is 0"),
+    (rollout(quorum=True), "quorum is True"),
+    (rollout(quorum="most"), "quorum is 'most'"),
+    (rollout(dispatch=["orders"]), "dispatch is ['orders'], not callable"),
+    (rollout(prices={"gpt": 1}), "write PriceBook("),
+    (rollout(budget=Budget(tokens=0)), "tokens is 0"),
+    (rollout(budget=Budget(tokens=4e3)), "tokens is 4000.0"),  # type: ignore[arg-type]
+    (rollout(budget=Budget(usd="-0.05")), "usd is '-0.05'"),
+    (rollout(budget=Budget(usd="five cents")), "usd is 'five cents'"),
+    (rollout(budget=Budget(usd=float("inf"))), "usd is inf"),
+    (rollout(shadow=Shadow(usd_per_day=-1)), "usd_per_day is -1"),
+]
+
+
+@pytest.mark.parametrize(("declared", "said"), ONE_MISTAKE_OF_GUARDS, ids=[said for _, said in ONE_MISTAKE_OF_GUARDS])
+def test_one_mistake_of_a_guard_is_told_once(declared: Rollout, said: str) -> None:
+    (problem,) = told(declared)
+    assert said in problem
