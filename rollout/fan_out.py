@@ -95,7 +95,7 @@ class FanOut:
     the event loop it runs on; a run below a shadow is a shadow too, and has its own.
     """
 
-    join: Final = "replace"  # there is no control that it could be laid over
+    join: Final = "alone"  # there is no control that it could be laid over, or that could answer instead
 
     def __init__(
         self,

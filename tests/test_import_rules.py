@@ -102,7 +102,17 @@ RULES = {
     # Public names only, as a user would: no module of `rollout` but those that a user is told of.
     "adapters/rollout_demo": Rule(
         may=(
-            *("rollout", "rollout.gates", "rollout.testing", "rollout_demo.*", *ANY_ADAPTER, "aiohttp.*", "rich.*"),
+            *(
+                "rollout",
+                "rollout.gates",
+                "rollout.meters",
+                "rollout.dispatch",
+                "rollout.testing",
+                "rollout_demo.*",
+                *ANY_ADAPTER,
+                "aiohttp.*",
+                "rich.*",
+            ),
             *("rollout_aiohttp.guard", "rollout_aiohttp.setup"),  # public functions called like their modules
         ),
     ),

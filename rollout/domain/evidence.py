@@ -17,7 +17,7 @@ Counts of ``Figures``, by name:
 ``control_unpriced``  calls in which control recorded usage of unknown cost; ``control_tokens_in/_out``: of all usage
 ``tokens_in/_out``    tokens of the runs
 ``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad`` and
-                      ``only_candidate_bad``
+                      ``only_candidate_bad``; ``would_fall_back``: there was no candidate at all
 ``matched`` …         P: outcomes of the comparison, disjoint: ``matched ignored mismatched incomparable``
 ``noise``             P: control ran against itself; ``noise_mismatched`` of those
 ``outcome:X``         runs that ended as X (ok, error, hard_timeout, rejected, skipped …): every run that was asked for

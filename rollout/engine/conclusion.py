@@ -77,7 +77,7 @@ async def conclude(trial: Trial) -> None:
 async def _compare(trial: Trial, fan: FanOut) -> Result:
     """The outcome of the whole trial, with the comparison of each branch."""
     runtime, control = trial.runtime, trial.reply
-    failed = next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.required), None)
+    failed = _failed(fan)
     if trial.control_error is not None:
         absent = _absent(fan) if failed is None else None
         if absent is not None:
@@ -136,7 +136,19 @@ def _suspects(trial: Trial, fan: FanOut, control: Reply) -> Suspects:
 
 def _absent(fan: FanOut) -> BranchRun | None:
     """A required branch that was asked for and had no chance to answer: cut with the call, or refused."""
-    return next((run for run in fan.runs.values() if run.outcome in ABSENT and run.station.required), None)
+    return next((run for run in fan.runs.values() if _is_missed(run) and run.station.required), None)
+
+
+def _is_missed(run: BranchRun) -> bool:
+    """Asked for, and without a chance to answer. Whom a quorum did not wait for is not missed."""
+    return run.outcome in ABSENT and run.reason != "quorum"
+
+
+def _failed(fan: FanOut) -> BranchRun | None:
+    """The run whose failure makes a candidate impossible; with a quorum, only where it was not reached."""
+    if fan.of.quorum is not None:
+        return fan.failed if fan.failed is not None and fan.failed.outcome in FAILED else None
+    return next((run for run in fan.runs.values() if run.outcome in FAILED and run.station.required), None)
 
 
 def _overlaid(trial: Trial, fan: FanOut) -> Result:
@@ -232,16 +244,23 @@ def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
     second, control = trial.second, trial.reply
     assert second is not None
     control_bad = trial.control_error is not None or (control is not None and control.status >= 500)
+    assert trial.fan is not None
+    failed = _failed(trial.fan)
     for index, plan in enumerate(trial.view.plans):
         members = [run for name in plan.branches if (run := runs.get(name)) is not None]
         if not members:
             continue
         figures = second.pair(index)
-        if any(run.outcome not in RAN for run in members):
+        ran = [run for run in members if run.outcome in RAN]
+        if not ran or any(_is_missed(run) for run in members):
             continue
-        bad = result.candidate_error is not None and result.reason in ("aggregate: error", AGGREGATE_TIMEOUT)
-        bad = bad or any(run.outcome in FAILED for run in members)
+        members = ran  # the others were not wanted: by `when=`, the dispatch, a sure first opinion, a quorum
+        falls = result.candidate_error is not None and result.reason in ("aggregate: error", AGGREGATE_TIMEOUT)
+        falls = falls or any(run is failed for run in members)
+        bad = falls or any(run.outcome in FAILED for run in members)
         _count_pair(trial, figures, members, control_bad, bad)
+        if falls:
+            figures.add("would_fall_back")
         if not bad and not control_bad:
             outcome = _unit_outcome(result, members)
             figures.add(outcome)

@@ -30,11 +30,14 @@ class StandIn:
         return self._required.issubset(assignment.live)
 
     def fallback_at(self, started: float, latency_s: float) -> float:
-        """When control must start at the latest, on the loop's clock: the deadline less control's own p95."""
+        """When control must start at the latest, on the loop's clock: the deadline less control's own p95.
+
+        A control that is slower than the deadline would miss it in any case; then the candidate has all of the time.
+        """
         if started - self._looked_at > _LOOK_S:
             self._p95 = self.control.quantile(0.95) or 0.0
             self._looked_at = started
-        return started + max(0.0, latency_s - self._p95)
+        return started + (latency_s - self._p95 if self._p95 < latency_s else latency_s)
 
 
 def may_not_fall_back(fan: FanOut) -> bool:

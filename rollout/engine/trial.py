@@ -508,15 +508,7 @@ class Trial:
 
     async def _conclude(self) -> None:
         runtime = self.runtime
-        current_run.set(  # aggregator, views, control once more: all of it is shadow
-            RunContext(
-                runtime.name,
-                is_shadow=True,
-                deadline=self.call.deadline,
-                clock=runtime.time,
-                blocked=runtime.blocked,
-            )
-        )
+        current_run.set(self._shadow_run())  # aggregator, views, control once more: all of it is shadow
         try:
             if self.mode == "reverse":
                 await self._reverse()
@@ -525,6 +517,17 @@ class Trial:
             runtime.fault("shadow", error)
         finally:
             self._end()
+
+    def _shadow_run(self) -> RunContext:
+        runtime = self.runtime
+        return RunContext(
+            runtime.name,
+            is_shadow=True,
+            deadline=self.call.deadline,
+            clock=runtime.time,
+            blocked=runtime.blocked,
+            prices=runtime.fan_outs.prices,
+        )
 
     def _end(self) -> None:
         """Give the place in the lane back, and let go of everything, so that reference counting frees it."""
@@ -536,12 +539,16 @@ class Trial:
     async def _reverse(self) -> None:
         """Control, in shadow of the branches that stood in for it."""
         runtime = self.runtime
+        run = self.control_run = self._shadow_run()  # of control: what it uses is not the branches'
+        token = current_run.set(run)
         begun = runtime.time()
         try:
             self.reply = await runtime.run_control_again(self.call)
         except Exception as error:
             self.reply = runtime.reply_of_error(error)
             self.control_error = None if self.reply is not None else error
+        finally:
+            current_run.reset(token)
         self.control_s = runtime.time() - begun
 
     def abandon(self, reason: str) -> None:

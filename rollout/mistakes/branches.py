@@ -160,7 +160,7 @@ def _of_reserve(branch: Branch, rollout: HasBranches, at: str) -> Iterator[Probl
 def _of_effects(branch: Branch, rollout: HasBranches, at: str) -> Iterator[Problem]:
     if branch.effects not in ("safe", "write"):
         yield Problem(at, f'effects is "{branch.effects}"', 'use "safe" or "write"')
-    elif branch.writes and rollout.join != "replace":
+    elif branch.writes and rollout.join == "overlay":
         yield Problem(at, 'a write branch stands outside join="replace"', 'use join="replace", or make the branch safe')
 
 

@@ -90,7 +90,7 @@ async def cpu_per_call(variants: Mapping[str, Run], *, rounds: int, calls: int) 
     """Median CPU seconds per call of each variant; rounds interleaved, the first one warms up."""
     spent: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
-        for name in variants if turn % 2 else reversed(variants):
+        for name in variants if turn % 2 else reversed(list(variants)):
             run = variants[name]
             begun = time.process_time()
             for _ in range(calls):

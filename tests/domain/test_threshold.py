@@ -121,7 +121,7 @@ PLANTED: dict[str, Planted] = {
     "fallbacks live": (gates.fallbacks(), lambda x: live(1, {}, {"calls": 1000, "fallbacks": round(7 * x)}), 0.25),
     "fallbacks in shadow": (
         gates.fallbacks(),
-        lambda x: shadow(1, {"pairs": 1000, "candidate_bad": round(7 * x)}),
+        lambda x: shadow(1, {"pairs": 1000, "would_fall_back": round(7 * x)}),
         0.0,
     ),
 }

@@ -140,7 +140,7 @@ class World:
     def _pairs(self, n: int, truth: Truth) -> Figures:
         bad, own = self._some(n, truth.bad + truth.fallbacks), self._some(n, self.control.bad)
         differ = self._some(n - bad - own, truth.differs)
-        figures = Figures({"pairs": n, "candidate_bad": bad, "only_candidate_bad": bad})
+        figures = Figures({"pairs": n, "candidate_bad": bad, "only_candidate_bad": bad, "would_fall_back": bad})
         figures.merge(Figures({"control_bad": own, "only_control_bad": own, "incomparable": bad + own}))
         figures.merge(Figures({"mismatched": differ, "matched": n - bad - own - differ}))
         figures.merge(self._runs(n, truth))

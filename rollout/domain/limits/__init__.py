@@ -58,7 +58,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         rates.sla,
     ),
     "fallbacks": Kind(
-        {"b": ("calls", "fallbacks"), "p": ("pairs", "candidate_bad")},
+        {"b": ("calls", "fallbacks"), "p": ("pairs", "would_fall_back")},
         (rates.in_b, rates.in_pairs),
         "%",
         rates.fallbacks,

@@ -54,7 +54,7 @@ def fallbacks(spec: GateSpec, window: Window, live: bool) -> list[Check]:
         rate = Rate("fell back to control", arm["fallbacks"], arm["calls"])
     else:
         arm = window(in_pairs).p
-        rate = Rate("would have fallen back to control", arm["candidate_bad"], arm["pairs"])
+        rate = Rate("would have fallen back to control", arm["would_fall_back"], arm["pairs"])
     return [_judged(spec, rate, _limit(spec))]
 
 
