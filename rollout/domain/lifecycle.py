@@ -50,7 +50,11 @@ TABLE: Final[Mapping[tuple[Mode, Event], Mode]] = {
 }
 
 #: What a dependant that is live does when what it comes after leaves the live calls.
-_FOLLOWS: Final[Mapping[Event, Event]] = {Event.rollback: Event.rollback, Event.reset: Event.reset}
+_FOLLOWS: Final[Mapping[Event, Event]] = {
+    Event.rollback: Event.rollback,
+    Event.stop_shadow: Event.rollback,
+    Event.reset: Event.reset,
+}
 
 #: The cause of a rollback that also ends the shadow: going on would go on costing.
 COSTLY: Final = "cost"
