@@ -159,8 +159,9 @@ def test_a_branch_that_joined_a_group_later_is_brought_to_the_same_entry() -> No
     assert {(state.share, state.entry) for state in found.values()} == {(0.0, 6)}
 
 
-def test_a_rollback_takes_all_that_comes_after_with_it_groups_whole() -> None:
-    found = after(moves(CHAIN, everything(CHAIN, 0.25), "tickets", Event.rollback, cause="errors"))
+@pytest.mark.parametrize("event", [Event.rollback, Event.stop_shadow])
+def test_a_rollback_takes_all_that_comes_after_with_it_groups_whole(event: Event) -> None:
+    found = after(moves(CHAIN, everything(CHAIN, 0.25), "tickets", event, cause="errors"))
     assert set(found) == {"tickets", "summary", "digest", "mail", "audit"}
     assert {state.mode for state in found.values()} == {Mode.rolled_back}
     assert {state.cause for state in found.values()} == {"errors"}
