@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rollout.domain.outcomes import RunOutcome
-from rollout.engine.attempts import HOOK_FAILURES, give_back, reserve
+from rollout.engine.attempts import HOOK_FAILURES, reserve
 from rollout.errors import Rejected
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ def refused(fan: FanOut, run: BranchRun, now: float) -> bool:
         run.permit = station.circuit.admit(now)
         if run.permit is not None:
             return False
-        if run.holds and fan.account is not None:
-            give_back(run, fan.account)
         run.refuse(RunOutcome.short_circuited)
     else:
         return False

@@ -69,9 +69,10 @@ def guarded() -> list[Branch]:
     ]
 
 
-def join(call: Call, *given: Any) -> Any:
-    """An aggregator that wants to wait for what is late, once."""
+async def join(call: Call, *given: Any) -> Any:
+    """An aggregator that takes its time, and wants to wait for what is late."""
     parts: Parts = given[-1]
+    await asyncio.sleep(0.01)
     return WAIT if parts.missing.get("late") == "soft_timeout" else {"parts": len(parts)}
 
 
