@@ -149,11 +149,14 @@ class FanOut:
             if fan.failed is not None:
                 raise self._failed(fan, fan.failed)
             value = await self._made(fan) if self._asks else fan.ok_parts()
+            if fan.pending:
+                fan.cut(RunOutcome.soft_timeout)  # what the answer was made without
         except BaseException:
             fan.cut(RunOutcome.cancelled)
             raise
-        if fan.pending:
-            fan.cut(RunOutcome.soft_timeout)  # what the answer was made without
+        finally:
+            if around is not None:
+                _pass_on(fan, around)
         return Answer(value, fan, of.time() - now)
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
@@ -250,6 +253,15 @@ class FanOut:
             *of_budget(self.budget, f"{where}, budget"),
             *of_hook(where, "aggregate", self.aggregate),
         ]
+
+
+def _pass_on(fan: Flight, around: RunContext) -> None:
+    """What the branches used is used by the run that they are part of."""
+    for run in fan.runs.values():
+        if run.usage is not None:
+            if around.usage is None:
+                around.usage = Usage()
+            around.usage.merge(run.usage)
 
 
 def _as_dict(call: Call, parts: Parts) -> dict[str, Any]:

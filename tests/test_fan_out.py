@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from rollout import WAIT, Branch, Breaker, Budget, Call, DeclarationError, FanOut, FanOutFailed, Parts, in_shadow
+from rollout import (
+    WAIT,
+    Branch,
+    Breaker,
+    Budget,
+    Call,
+    DeclarationError,
+    FanOut,
+    FanOutFailed,
+    Parts,
+    in_shadow,
+    record_usage,
+)
 from rollout.context import RunContext, current_run
 from rollout.domain.outcomes import RunOutcome
 from tests.support.trials import giving
@@ -303,3 +315,19 @@ def test_branches_that_are_no_list_of_branches_are_told(branches: Any) -> None:
 async def test_an_outcome_is_one_of_the_list() -> None:
     fan_out = FanOut("search", [Branch("a", giving(1)), Branch("b", giving(ValueError()), required=False)])
     assert {RunOutcome(run.outcome) for run in (await fan_out.run()).runs.values()} == {"ok", "error"}
+
+
+async def test_what_an_inner_fan_out_uses_is_used_by_the_run_around_it() -> None:
+    async def model(call: Call) -> str:
+        record_usage(input_tokens=100, output_tokens=10, model="small", usd="0.01")
+        return "said"
+
+    inner = FanOut("inner", [Branch("x", model), Branch("y", model)])
+
+    async def asks(call: Call) -> Any:
+        return (await inner.run(call)).value
+
+    answer = await FanOut("outer", [Branch("z", asks)]).run("?")
+    usage = answer.runs["z"].usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.cost) == (200, 20, 20_000_000)

@@ -72,6 +72,12 @@ class Usage:
         else:
             self.nano = (self.nano or 0) + nano
 
+    def merge(self, other: Usage) -> None:
+        """All that another run used. Unknown costs make the whole unknown."""
+        self.add(other.input_tokens, other.output_tokens, other.cost, other.model)
+        self.cached_tokens += other.cached_tokens
+        self.priceable = self.priceable and other.priceable
+
     @property
     def cost(self) -> int | None:
         """Nano-dollars, or None where unknown. A run that recorded nothing cost 0."""

@@ -23,7 +23,7 @@ def chosen_by(dispatch: Dispatch, call: Call, known: Iterable[str]) -> Chosen:
     ``TypeError`` for an answer that is no collection of names.
     """
     answer: Any = dispatch(call)
-    chosen = answer if isinstance(answer, Chosen) else Chosen(_names(answer))
+    chosen = Chosen(_names(answer.names), answer.reason) if isinstance(answer, Chosen) else Chosen(_names(answer))
     strangers = set(chosen.names) - set(known)
     if strangers:
         raise ValueError(f"the dispatch chose {', '.join(sorted(map(str, strangers)))}, which is no branch")

@@ -59,6 +59,7 @@ async def conclude(trial: Trial) -> None:
     assert second is not None
     runs = fan.runs
     result = await _compare(trial, fan)
+    fan.cut(RunOutcome.soft_timeout)  # what the candidate was made without
     trial.candidate_s = _candidate_s(trial, runs)
     runtime.funnel(second, "finished")
     if result.outcome is not Outcome.incomparable:

@@ -341,7 +341,7 @@ class FanOut:
         """Whether this was the last run, or what somebody waits for."""
         waiter = self._waiter
         if self.pending and self.pending == self.soft and self._on_end is not None:
-            self.cut(RunOutcome.soft_timeout)  # nobody asks: as the aggregator of a live call goes on without it
+            self._go_on_without()
         elif not self.pending:
             self._ended()
         if waiter is not None and not waiter.done() and (self._any_end or self.is_decided):
@@ -352,12 +352,24 @@ class FanOut:
         """Whether there can be a candidate by now, or can be none."""
         return self.pending <= self.soft or self.failed is not None
 
+    def _go_on_without(self) -> None:
+        """In shadow, as in a live call: an aggregator of the user's is asked with what is there, and may wait for more;
+        else what is late is cut.
+        """
+        if self.of.asks:
+            self._tell_end()
+        else:
+            self.cut(RunOutcome.soft_timeout)
+
     def _ended(self) -> None:
         if self._timed:
             self.of.deadlines.remove(self)
             if self._sooner is not None:
                 self._sooner.cancel()
                 self._sooner = None
+        self._tell_end()
+
+    def _tell_end(self) -> None:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end()

@@ -502,6 +502,7 @@ class Trial:
                 self._end()
             else:
                 self.task = runtime.loop.create_task(self._conclude(), name="rollout-conclusion", context=self.context)
+                self.task.add_done_callback(self._concluded)  # also if it is cancelled before its first step
         except Exception as error:
             runtime.fault("shadow", error)
             self._end()
@@ -515,8 +516,11 @@ class Trial:
             await conclude(self)
         except Exception as error:
             runtime.fault("shadow", error)
-        finally:
-            self._end()
+
+    def _concluded(self, _: asyncio.Task[None]) -> None:
+        if self.fan is not None:
+            self.fan.cut(RunOutcome.shutdown)  # nothing is left, but where the conclusion was cut itself
+        self._end()
 
     def _shadow_run(self) -> RunContext:
         runtime = self.runtime

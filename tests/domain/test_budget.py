@@ -158,13 +158,9 @@ def test_what_is_no_whole_amount_is_refused_and_changes_nothing(amount: Any) -> 
     account = Account(100, 100)
     reservation = held(account, 10, 10)
     before = amounts(account)
-    attempts = (
-        lambda: reservation.settle(amount, 0),
-        lambda: reservation.settle(0, amount),
-    )
-    for attempt in attempts:
+    for tokens, nano in ((amount, 0), (0, amount)):
         with pytest.raises(ValueError, match="must be a whole number of 0 or more"):
-            attempt()
+            reservation.settle(tokens, nano)
     assert amounts(account) == before
     assert reservation.is_open
 

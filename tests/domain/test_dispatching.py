@@ -25,7 +25,13 @@ def test_an_answer_is_any_collection_of_names(answer: Any) -> None:
 
 
 def test_an_answer_may_come_with_its_reason() -> None:
-    assert chosen(Chosen(["cheap"], "task=orders")) == Chosen(["cheap"], "task=orders")
+    assert chosen(Chosen(["cheap"], "task=orders")) == Chosen(("cheap",), "task=orders")
+
+
+def test_the_names_beside_a_reason_may_come_from_a_generator_but_are_no_text() -> None:
+    assert chosen(Chosen((name for name in ("cheap", "dear")), "all")).names == ("cheap", "dear")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="no list of branch names"):
+        chosen(Chosen("cheap", "one"))
 
 
 @pytest.mark.parametrize("answer", ["cheap", "", None, 7, True])

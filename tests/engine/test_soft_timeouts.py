@@ -134,3 +134,20 @@ async def test_in_shadow_the_candidate_is_made_at_the_soft_timeout_too() -> None
         (trial,) = await world.trials()
         assert trial.outcome == "matched"
         await nothing_left(world)
+
+
+async def test_in_shadow_an_aggregator_may_wait_for_a_required_branch_that_is_late() -> None:
+    asked: list[dict[str, str]] = []
+
+    def patient(call: Call, control: Any, parts: Parts) -> Any:
+        asked.append(dict(parts.missing))
+        return WAIT if parts.missing else {"a": parts["a"], "b": parts["b"], "c": 3}
+
+    branches = [Branch("a", giving(1), part="$.a"), late(required=True)]
+    async with running(rollout_of(*branches, aggregate=patient), shadow=True) as world:
+        await world.get()
+        await world.settled()
+        assert asked == [{"b": "soft_timeout"}, {}]
+        assert ends(world, "b", "shadow") == {"ok": 1}
+        assert world.funnel["compared"] == 1
+        await nothing_left(world)
