@@ -89,7 +89,9 @@ async def test_a_dispatch_may_choose_none(answer: Any) -> None:
     assert (result.value, result.is_complete) == ({}, True)
 
 
-@pytest.mark.parametrize("answer", [["b", "a"], ("b", "a", "a"), {"a", "b"}, {"a": 1, "b": 2}], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [["b", "a"], ("b", "a", "a"), {"a", "b"}, {"a": 1, "b": 2}], ids=["list", "tuple", "set", "dict"]
+)
 async def test_a_dispatch_may_answer_any_collection_and_each_branch_runs_once(answer: Any) -> None:
     result = await FanOut("some", branches(), dispatch=lambda call: answer).run()
     assert result.value == {"a": "x", "b": "y"}
