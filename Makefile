@@ -16,7 +16,7 @@ demo: setup   ## a monolith gets a fan-out in shadow, ramps up, breaks and rolls
 	$(BIN)/rollout demo
 
 test: setup   ## the test suite, in less than five minutes
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check

@@ -264,7 +264,7 @@ def _key(secret: str | bytes) -> bytes:
 
 
 def _without_token(call: Call) -> Call:
-    return Call(cast(CallSource, _Untold(call.source)), call._about)  # all but the request is that of the call
+    return call.with_(source=cast(CallSource, _Untold(call.source)))
 
 
 class _Untold:

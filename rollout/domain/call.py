@@ -396,11 +396,12 @@ class Call:
         is_shadow: bool | None = None,
         deadline: float | None = None,
         clock: Callable[[], float] | None = None,
+        source: CallSource | None = None,
     ) -> Call:
-        """The same call with other parts, mode or deadline. ``clock``: of the deadline."""
+        """The same call with other parts, mode, deadline or source. ``clock``: of the deadline."""
         about = self._about
         return Call(
-            self._source,
+            self._source if source is None else source,
             Circumstances(
                 about.body,
                 about.key,
