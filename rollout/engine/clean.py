@@ -103,12 +103,13 @@ def _count_slower(
     clean: CleanPairs, unit_of: Mapping[str, int], slower: Sequence[BranchRun], begun: float, control_s: float
 ) -> None:
     """Count what took longer than control; of a group, its slowest branch."""
-    if len(slower) == 1:
-        clean.was_slower(unit_of[slower[0].branch], slower[0].finished - begun, control_s)
+    if len(unit_of) == len(clean.slower):  # each branch is a unit of its own
+        for run in slower:
+            clean.was_slower(unit_of[run.station.name], run.finished - begun, control_s)
         return
     waited: dict[int, float] = {}
     for run in slower:
-        unit = unit_of[run.branch]
+        unit = unit_of[run.station.name]
         waited[unit] = max(run.finished - begun, waited.get(unit, 0.0))
     for unit, seconds in waited.items():
         clean.was_slower(unit, seconds, control_s)

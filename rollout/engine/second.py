@@ -39,8 +39,13 @@ class CleanPairs:
         moved = self.slower[unit]
         if moved is None:
             moved = self.slower[unit] = Slower()
-        moved.to.add(candidate_s)
-        moved.away.add(control_s)
+        # Two lists of floats, and no list of pairs: tuples would keep the garbage collector busy.
+        to, away = moved.to, moved.away
+        to.append(candidate_s)
+        away.append(control_s)
+        if len(to) >= MANY:
+            to.fold()
+            away.fold()
 
     def figures(self, unit: int) -> Figures:
         control = self.control.histogram()
