@@ -5,6 +5,9 @@ BIN    := .venv/bin
 STAMP  := .venv/.set-up
 
 .DEFAULT_GOAL := help
+# One more than there are cores, since some tests wait for processes of their own.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 .PHONY: help setup demo test check fix bench soak lock clean FORCE
 
 help:     ## list these targets
@@ -16,7 +19,7 @@ demo: setup   ## a monolith gets a fan-out in shadow, ramps up, breaks and rolls
 	$(BIN)/rollout demo
 
 test: setup   ## the test suite, in less than five minutes
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check
