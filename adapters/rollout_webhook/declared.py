@@ -98,4 +98,5 @@ def _of_path(where: str, text: Any) -> Iterator[Problem]:
 
 
 def _is_async(function: Any) -> bool:
+    # Not to learn whether it can be called (`callable` tells that): an object may be called by an async `__call__`.
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

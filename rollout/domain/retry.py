@@ -105,29 +105,21 @@ def next_attempt(
     """
     if not is_transient(error, policy):
         return "permanent"
-    answer = _wait_or_why(policy, error, attempt, remaining_s, dice, budget, now, wall)
-    if isinstance(answer, str) and policy.attempts > 1:  # a layer that never retries leaves it to the one above
-        mark_retried(error)
-    return answer
-
-
-def _wait_or_why(
-    policy: Retry,
-    error: BaseException,
-    attempt: int,
-    remaining_s: float | None,
-    dice: float,
-    budget: RetryBudget,
-    now: float,
-    wall: float,
-) -> float | GaveUp:
-    if attempt >= policy.attempts:
-        return "attempts"
     # The jitter comes on top: a service asks all its callers for the same pause, and would see them all at once again.
-    wait_s = (retry_after_s(error, wall) or 0.0) + dice * min(policy.cap_s, policy.base_s * 2.0 ** (attempt - 1))
-    if remaining_s is not None and wait_s >= remaining_s:
-        return "deadline"
-    return wait_s if budget.withdraw(now) else "budget"
+    jitter_s = dice * min(policy.cap_s, policy.base_s * 2.0 ** (attempt - 1))
+    wait_s = (retry_after_s(error, wall) or 0.0) + jitter_s
+    why: GaveUp
+    if attempt >= policy.attempts:
+        why = "attempts"
+    elif remaining_s is not None and wait_s >= remaining_s:
+        why = "deadline"
+    elif not budget.withdraw(now):
+        why = "budget"
+    else:
+        return wait_s
+    if policy.attempts > 1:  # a layer that never retries leaves it to the one above
+        mark_retried(error)
+    return why
 
 
 def is_transient(error: BaseException, policy: Retry) -> bool:

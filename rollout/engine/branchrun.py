@@ -41,7 +41,7 @@ class BranchRun(RunContext):
     # Without slots, so that what most runs never set can be a default of the class.
     usage: Usage | None = None
     jobs: list[Future[Any]] | None = None
-    outcome: RunOutcome = None  # type: ignore[assignment]  # not settled yet
+    outcome: RunOutcome = None  # type: ignore[assignment]  # None until settled; who asks earlier compares with None
     part: Any = None
     error: BaseException | None = None
     reason = ""
@@ -66,8 +66,12 @@ class BranchRun(RunContext):
         self._fan: FanOut | None = fan
         self.of = fan.of
 
+    # What the base holds in fields is shared here by all runs of a branch or of a call, and looked up when somebody
+    # asks: seven copies a run would be felt. mypy minds that a field, which could be set, is read only here; nobody
+    # sets one of these seven after a context was made.
+
     @property
-    def branch(self) -> str:  # type: ignore[override]  # a field of the base, like those below: here it is shared
+    def branch(self) -> str:  # type: ignore[override]
         return self.station.name
 
     @property
@@ -273,7 +277,7 @@ class BranchRun(RunContext):
                 self.release(late=True)
             elif task is not but and not task.done():
                 task.cancel()
-                if getcoroutinestate(task.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]  # of a coroutine, all
+                if getcoroutinestate(task.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]  # ours are coroutines
                     self.release(late=True)  # cancelled before its first step, it never comes to its `finally`
 
     def release(self, *, late: bool = False) -> None:

@@ -41,7 +41,8 @@ _BAD: Final = (RunOutcome.error, RunOutcome.hard_timeout, RunOutcome.rejected, R
 class ControlRun(RunContext):
     """Control, as the code below it sees where it belongs to."""
 
-    # Without slots and without the base's constructor: one is made for every trial.
+    # Without slots and without the base's constructor: one is made for every trial. What is shared is looked up, as in
+    # `BranchRun`.
     branch = ""
     is_shadow = False
     deadline = None

@@ -23,9 +23,9 @@ from rollout_demo.audit import Unmet
 from rollout_demo.enrichment import fanout, services, story
 from rollout_demo.enrichment.monolith import SOURCES, Sources, application
 from rollout_demo.enrichment.services import BUSY_EVERY, Street
-from rollout_demo.enrichment.stage import Visitors
 from rollout_demo.narrator import Narrator
 from rollout_demo.services import serve
+from rollout_demo.stage import Visitors
 
 CUSTOMER = 17
 RECORD = {

@@ -22,9 +22,9 @@ from rollout_demo.enrichment import services
 from rollout_demo.enrichment.fanout import BRANCHES, HARD_S, NAME, OPEN_S, PROBES, UNIT, rollout
 from rollout_demo.enrichment.monolith import application
 from rollout_demo.enrichment.services import Street
-from rollout_demo.enrichment.stage import Stage, Visitors
 from rollout_demo.lines import Message
 from rollout_demo.narrator import Narrator, milliseconds
+from rollout_demo.stage import Stage, Visitors
 from rollout_demo.words import said
 
 CUSTOMERS: Final = 700

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 from rollout_aiohttp import guard
 from rollout_demo.audit import COMPLETED, Audit
-from rollout_demo.enrichment.stage import Stage, Visitors
 from rollout_demo.lines import Message
 from rollout_demo.narrator import Narrator, milliseconds
 from rollout_demo.search.fanout import FEWEST, HEDGE_S, NAME, QUORUM, RESULTS, SOFT_S, fan_out, rollout
 from rollout_demo.search.indexes import DOCUMENTS, NAMES, SLOW_S, STUCK_EVERY, STUCK_S, WORDS, Hit, Indexes, holders
 from rollout_demo.search.indexes import search as found_in
 from rollout_demo.search.monolith import application
+from rollout_demo.stage import Stage, Visitors
 from rollout_demo.words import said
 
 RATE: Final = 60.0
