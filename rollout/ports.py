@@ -138,7 +138,7 @@ class Totals:
 @dataclass(frozen=True, slots=True)
 class GateCheckpoint:
     """What the controller knows of a unit at the last tick: the states of its gates by name, and up to which second
-    they are folded.
+    they are folded. ``account``: the entry with which the account of their evidence began.
     """
 
     rollout: str
@@ -147,6 +147,7 @@ class GateCheckpoint:
     version: int
     closed_second: int
     states: Mapping[str, GateState]
+    account: int = 1
 
 
 class Ledger(Protocol):

@@ -25,6 +25,10 @@ Counts of ``Figures``, by name:
 ``retried``           attempts after the first; ``hedged``: attempts beside a slow one
 ``orphans``           attempts that went on although their run had ended, when the second was sealed: a level, which
                       adds up over branches and processes, and over time to orphan-seconds
+``slower:tolerance``  P: both answered, and the candidate took longer than control by more than that share of it
+``compared``          P: both answered, and neither was incomparable (of scored pairs)
+``ran``               B, P: calls in which the unit ran to an outcome (of scored calls)
+``single:name``       of a keyed rollout, calls without a key: what is scored of them, under the names of subjects
 ``of:branch:name``    of the branches of a group, one by one: ``outcome:X`` to ``orphans``, and ``sla_missed``
 ``error:Class``       runs that raised, by class, bounded
 ``drawn`` …           ``*``: the funnel of shadow trials: ``drawn started finished compared queued stored``
@@ -39,7 +43,7 @@ Counts of ``Figures``, by name:
 ====================  =====================================================================================
 
 Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed
-everything), ``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that
+everything), ``cost`` (B, P: of the unit by call, in milli-dollars, above zero), ``control_cost`` (A, P), ``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that
 ended ok), ``overhead``.
 """
 
@@ -149,8 +153,8 @@ class Block:
 
 @dataclass(slots=True)
 class UnitBlock:
-    """One second of a unit over all processes, closed: what gates fold. ``scored_*``: each key's first call of the
-    stage only.
+    """One second of a unit over all processes, closed: what gates fold. ``scored_*``: of a keyed rollout, each key's
+    first call of the stage (``scored_p``: its first pair), and the calls without a key.
     """
 
     second: int
@@ -159,20 +163,62 @@ class UnitBlock:
     pairs: Figures = field(default_factory=Figures)
     scored_a: Figures = field(default_factory=Figures)
     scored_b: Figures = field(default_factory=Figures)
+    scored_p: Figures = field(default_factory=Figures)
+
+    def counted(self, keyed: bool) -> tuple[Figures, Figures, Figures]:
+        """What sequential gates count of arm A, arm B and the pairs. ``keyed``: whether callers keep their bucket, so
+        that each is scored once; else every call was assigned by itself, and is scored.
+        """
+        return (self.scored_a, self.scored_b, self.scored_p) if keyed else (self.a, self.b, self.pairs)
+
+
+#: What can be said of a subject, each a bit of ``Subject.marks``; the names are those of the counts.
+MARKS: Final = (
+    "bad",
+    "fallbacks",
+    "ran",
+    "sla_missed",
+    "compared",
+    "mismatched",
+    "would_fall_back",
+    "costed",
+    "unpriced",
+    "control_costed",
+    "control_unpriced",
+)
+
+
+def marks_of(*names: str) -> int:
+    """The bit set of these marks."""
+    return sum(1 << MARKS.index(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A key's first call in a stage, as one process saw it; over processes the earliest start counts. ``latency``:
-    its bucket,
-    -1 for a bad call. ``key_hash``: 16 hex digits."""
+    """A key's first call in a stage (arm ``P``: its first pair), as one process saw it; over processes the earliest
+    start counts. ``key_hash``: 16 hex digits. ``marks``: see ``MARKS``. ``latency``, ``cost``, ``control_cost``:
+    buckets (of costs: of milli-dollars), -1 for none: a bad call, an unknown cost or one of zero.
+    """
 
     rollout: str
     unit: str
+    version: int
     entry: int
     key_hash: str
     arm: Arm
     started_at: float
-    bad: bool
+    marks: int = 0
     latency: int = -1
-    cost_nano: int | None = None
+    cost: int = -1
+    control_cost: int = -1
+
+
+def score(figures: Figures, arm: Arm, marks: int, latency: int, cost: int, control_cost: int, count: int = 1) -> None:
+    """Add ``count`` subjects that are alike to the scored figures of their arm."""
+    figures.add("pairs" if arm == "P" else "calls", count)
+    for bit, name in enumerate(MARKS):
+        if marks >> bit & 1:
+            figures.add(name, count)
+    for name, bucket in (("latency", latency), ("cost", cost), ("control_cost", control_cost)):
+        if bucket >= 0:
+            figures.histogram(name).merge({bucket: count})

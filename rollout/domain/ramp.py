@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rollout.domain.durations import duration_text, percent, seconds, share_of
 
+DEFAULT_HARM: Final = 0.0025
 DEFAULT_STAGES: Final = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -25,6 +26,10 @@ class Ramp:
     * ``approve``: shares that only a person may let a branch enter. Default none.
     * ``freeze``: windows (UTC) without promotion, ``"Fri 16:00 - Mon 08:00"`` or ``"2026-12-20 - 2027-01-02"``; a
       rollback is never frozen. Default none.
+    * ``harm``: the harm budget, the share of all calls that a step may leave worse off, in (0, 1]: a step to share x
+      must show that the branch is worse by less than harm / x. Default 0.0025.
+    * ``deadline_s``: the most seconds at one stage before the step counts as undecided and waits for a person; None,
+      the default: no such limit.
     * ``auto``: whether the controller promotes by itself. Default True; a rollback is always by itself.
     """
 
@@ -33,6 +38,8 @@ class Ramp:
     bake_s: float | None = None
     approve: Sequence[float] = ()
     freeze: Sequence[str] = ()
+    harm: float = DEFAULT_HARM
+    deadline_s: float | None = None
     auto: bool = True
     faults: Sequence[str] = field(default=(), repr=False)
 
@@ -45,9 +52,11 @@ class Ramp:
         bake: str | float | None = None,
         approve: str = "",
         freeze: Sequence[str] = (),
+        harm: str | float = DEFAULT_HARM,
+        deadline: str | float | None = None,
         auto: bool = True,
     ) -> Ramp:
-        """A ramp of text: ``Ramp.parse("shadow 1% 5% 25% 50% 100%", soak="10m", approve="25%")``.
+        """A ramp of text: ``Ramp.parse("shadow 1% 5% 25% 50% 100%", soak="10m", approve="25%", harm="0.25%")``.
 
         Nothing is raised here: what is wrong is kept in ``faults`` and reported with everything else at start.
         """
@@ -69,6 +78,13 @@ class Ramp:
                 faults.append(str(error))
                 return default
 
+        def budget(value: str | float) -> float:
+            try:
+                return share_of(value) if isinstance(value, str) else value
+            except ValueError as error:
+                faults.append(str(error))
+                return DEFAULT_HARM
+
         soak_s = span(soak, 600.0)
         return cls(
             stages=shares(text),
@@ -76,13 +92,19 @@ class Ramp:
             bake_s=None if bake is None else span(bake, soak_s),
             approve=shares(approve),
             freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
+            harm=budget(harm),
+            deadline_s=None if deadline is None else span(deadline, 0.0),
             auto=auto,
             faults=tuple(faults),
         )
 
     def problems(self) -> list[str]:
         """Every mistake, each with its remedy; empty when there is none."""
-        return [*self.faults, *self._share_problems(), *self._time_problems()]
+        return [*self.faults, *self._share_problems(), *self._harm_problems(), *self._time_problems()]
+
+    def _harm_problems(self) -> Iterator[str]:
+        if not (_is_number(self.harm) and 0 < self.harm <= 1):
+            yield f"harm is {self.harm!r}; it is a share of all calls above 0 and at most 1, as in 0.0025"
 
     def _share_problems(self) -> Iterator[str]:
         for name in ("stages", "approve"):
@@ -101,6 +123,8 @@ class Ramp:
             yield f"approve names {', '.join(strangers)}, which is no live stage of {self.text()}; name one that is"
 
     def _time_problems(self) -> Iterator[str]:
+        if self.deadline_s is not None and not (_is_number(self.deadline_s) and 0 < self.deadline_s < float("inf")):
+            yield f'deadline_s is {self.deadline_s!r}; it must be above 0 seconds, or write "7d" in Ramp.parse(...)'
         for name in ("soak_s", "bake_s"):
             value = getattr(self, name)
             if (value is not None or name == "soak_s") and not (_is_number(value) and 0 <= value < float("inf")):
@@ -123,6 +147,10 @@ class Ramp:
         """The index of the last stage."""
         return len(self.stages) - 1
 
+    def tolerance(self, share: float) -> float:
+        """By how much (a share of calls) the branch may be worse than control at a step to ``share``: harm / share."""
+        return self.harm / share
+
     def share(self, stage: int) -> float:
         return self.stages[stage]
 
@@ -142,17 +170,22 @@ class Ramp:
             "bake_s": self.bake_s,
             "approve": list(self.approve),
             "freeze": list(self.freeze),
+            "harm": self.harm,
+            "deadline_s": self.deadline_s,
             "auto": self.auto,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Ramp:
+        """A ramp that was stored. One of a time before harm budgets has the default one."""
         return cls(
             stages=tuple(data["stages"]),
             soak_s=data["soak_s"],
             bake_s=data["bake_s"],
             approve=tuple(data["approve"]),
             freeze=tuple(data["freeze"]),
+            harm=data.get("harm", DEFAULT_HARM),
+            deadline_s=data.get("deadline_s"),
             auto=data["auto"],
         )
 

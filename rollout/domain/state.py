@@ -35,7 +35,8 @@ class BranchState:
     ``shadow``: whether it may run in shadow. ``entered_at``: epoch seconds by the database's clock. ``entry``:
     counts the entries of a stage (evidence belongs to one). ``version``: counts every change; a write that names an
     older one is refused. ``approved``: the share that a person approved entering, or None. ``cause``: of the last
-    rollback or pause.
+    rollback or pause. ``account``: the entry with which the evidence for a rollback began; ``earlier``: the highest
+    share that was live in it before this stage.
     """
 
     rollout: str
@@ -49,6 +50,8 @@ class BranchState:
     version: int = 1
     approved: float | None = None
     cause: str = ""
+    account: int = 1
+    earlier: float = 0.0
 
     @property
     def live(self) -> bool:
@@ -144,6 +147,11 @@ class Policy:
     routes: Sequence[str] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     registered_at: float = 0.0
+
+    @property
+    def scores_keys(self) -> bool:
+        """Whether callers keep their bucket, so that evidence counts each of them once; else it counts calls."""
+        return self.sticky and self.keyed
 
     def units(self) -> dict[str, tuple[BranchPolicy, ...]]:
         """Unit name → its branches, in the order declared."""
