@@ -1,0 +1,103 @@
+"""What all gates are: capital spread over several bets, whose sum is E.
+
+If the null is true, each bet's capital is a supermartingale that never falls below 0. So is their sum, and it ever
+reaches 1/α with probability at most α (Ville's inequality; a mixture over alternatives needs no choice among them).
+Everything is kept in natural logarithms, because capital outgrows floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, inf, isfinite, isinf, log, log1p
+from typing import Any, Literal
+
+from rollout.domain.stats.funding import START
+
+Side = Literal["rollback", "promote"]
+State = dict[str, Any]
+
+
+def log_sum_exp(values: Sequence[float]) -> float:
+    """log Σ e^v, without overflow; −∞ (the logarithm of nothing) if there are none."""
+    top = max(values, default=-inf)
+    if isinf(top):
+        return top
+    return top + log(sum([exp(value - top) for value in values]))
+
+
+def log_mean_exp(values: Sequence[float]) -> float:
+    """The logarithm of the mean of e^v. ``ValueError`` if there are none."""
+    if not values:
+        raise ValueError("there is no mean of no values: give at least one")
+    return log_sum_exp(values) - log(len(values))
+
+
+def check_side(side: str) -> None:
+    """``ValueError`` unless it is a ``Side``."""
+    if side not in ("rollback", "promote"):
+        raise ValueError(f'"{side}" is no side of a gate: take "rollback" or "promote"')
+
+
+def check_counts(whose: str, n: float, k: float) -> None:
+    """``ValueError`` unless 0 ≤ k ≤ n < ∞; NaN is refused too."""
+    if not 0 <= k <= n < inf:
+        raise ValueError(f"{whose}: {k} of {n} calls cannot be: count every call once, and k among its n")
+
+
+class EProcess:
+    """Capital on several bets. ``log_e``: the logarithm of E, at most 0 at the start.
+
+    A rollback gate starts with ``START`` and is funded later (``fund``); a promotion gate starts with 1, all there is.
+    """
+
+    __slots__ = ("_logs", "_shares", "side")
+
+    def __init__(self, side: Side, shares: Sequence[float]) -> None:
+        """``shares``: how each capital is spread over the bets; they add up to 1."""
+        check_side(side)
+        self.side = side
+        capital = START if side == "rollback" else 1.0
+        self._shares = shares
+        self._logs = [log(capital * share) for share in shares]
+
+    @property
+    def log_e(self) -> float:
+        """log E now: finite, and at least log(1/α) where the null is refuted at α."""
+        return log_sum_exp(self._logs)
+
+    def fund(self, weight: float) -> None:
+        """Begin each bet once more beside itself, with ``weight`` in (0, 1] of new capital spread over them: a restart.
+
+        For the bound to hold, all weights of a gate's life add up to at most 1 − ``START``, and each is fixed before
+        the block it is given for. ``ValueError`` for another weight, and for a promotion gate.
+        """
+        if self.side == "promote":
+            raise ValueError("a promotion gate has all its capital from the start: take `fresh()` for a new stage")
+        if not 0 < weight <= 1:
+            raise ValueError(f"{weight} is no capital to fund a gate with: give more than 0 and at most 1")
+        self._logs = [_log_add(held, log(weight * share)) for held, share in zip(self._logs, self._shares, strict=True)]
+
+    def _grow(self, log_es: Sequence[float]) -> float:
+        """Multiply the capital of each bet by what it returned; log E after that."""
+        self._logs = [held + gained for held, gained in zip(self._logs, log_es, strict=True)]
+        return self.log_e
+
+    def _logs_state(self) -> list[float | None]:
+        """JSON has no −∞ (a bet that lost all): None."""
+        return [value if isfinite(value) else None for value in self._logs]
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """``ValueError`` unless ``state["logs"]`` holds as many numbers as there are bets."""
+        logs = [-inf if value is None else float(value) for value in state["logs"]]
+        if len(logs) != len(self._shares) or not all(value < inf for value in logs):
+            raise ValueError(
+                f"the state of a {type(self).__name__} needs {len(self._shares)} numbers in `logs`, "
+                f"not {state['logs']!r}: start new evidence"
+            )
+        self._logs = logs
+
+
+def _log_add(one: float, other: float) -> float:
+    """log(e^one + e^other); at most one of them is −∞."""
+    low, high = (one, other) if one < other else (other, one)
+    return high + log1p(exp(low - high))
