@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -136,6 +136,18 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds of a stage of one unit: ``after < second <= until``."""
+
+    rollout: str
+    unit: str
+    entry: int
+    version: int
+    after: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateCheckpoint:
     """What the controller knows of a unit at the last tick: the states of its gates by name, and up to which second
     they are folded. ``account``: the entry with which the account of their evidence began.
@@ -154,19 +166,28 @@ class Ledger(Protocol):
     """What was observed. Every method raises ``DatabaseError`` when the database cannot be used."""
 
     async def append(self, batch: Batch) -> None:
-        """Write a batch whole, once. A block no newer than what the controller closed is kept but marked late.
+        """Write a batch whole, once. A block no newer than what the controller closed is kept but marked late; such a
+        subject is left out, so that what was read of closed seconds never changes.
 
-        Mismatch counts add up; at most 500 paths a rollout, the rest count under the path ``"(other)"``.
+        Of the subjects of a stage at most 200 000 keys in arms A and B, and as many in arm P, are kept, chosen by
+        their hash (see ``rollout.domain.places``). Mismatch counts add up; at most 500 paths a rollout, the rest
+        count under the path ``"(other)"``.
         """
         ...
 
     async def closed_blocks(
         self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
     ) -> list[UnitBlock]:
-        """The blocks with ``after < second <= until`` of one unit, entry and version, added up over processes, by
-        time; late ones left
-        out. ``scored_*`` holds the subjects whose earliest start lies in the second (counts ``calls``, ``bad``,
-        histogram ``latency``).
+        """``blocks_of`` for one span."""
+        ...
+
+    async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
+        """The blocks of each span, added up over processes, by time; late ones left out. A second in which nothing
+        was counted is absent.
+
+        ``scored_*`` holds the subjects whose earliest start lies in the second, and the calls without a key: what
+        the figures of an arm hold under ``single:name``, under ``name`` (and still under both in the arm's figures).
+        The number of queries does not depend on that of the spans.
         """
         ...
 
@@ -213,8 +234,8 @@ class Ledger(Protocol):
         ...
 
     async def maintain(self, policies: Mapping[str, Policy]) -> Mapping[str, int]:
-        """Roll blocks up (to a minute after an hour, to an hour after a day), drop expired trials, old batches.
-        Counts by what was done.
+        """Roll blocks up (to a minute after an hour, to an hour after a day), drop expired trials, expired subjects
+        of stages that are over, old batches. Counts by what was done.
         """
         ...
 
@@ -285,6 +306,12 @@ class StateStore(Protocol):
     async def release(self, lease: Lease) -> None: ...
 
     async def checkpoint(self, rollout: str, unit: str) -> GateCheckpoint | None: ...
+
+    async def checkpoints(self, rollouts: Collection[str] | None = None) -> dict[tuple[str, str], GateCheckpoint]:
+        """The checkpoints of these rollouts (None: of all) by rollout and unit, in one read. Units without one are
+        absent.
+        """
+        ...
 
     async def save_checkpoints(self, checkpoints: Sequence[GateCheckpoint], lease: Lease | None) -> None:
         """Store gate states; ``Fenced`` if the lease is not held any more."""

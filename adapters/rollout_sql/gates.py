@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rollout.ports import GateCheckpoint
+from rollout_sql.documents import insert_rows
 from rollout_sql.tables import gate_states as table
-from rollout_sql.upsert import upsert
 
-_NAMES = ("rollout", "unit", "entry", "version", "closed_second", "states")
+_NAMES = tuple(field.name for field in fields(GateCheckpoint))
+_KEY = ("rollout", "unit")
+_REPLACE = f"""ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)}"""
+
+
+class Closed:
+    """Up to which second the blocks of each unit are folded."""
+
+    def __init__(self, seconds: dict[tuple[str, str], tuple[int, int]]) -> None:
+        """``seconds``: (rollout, unit) → (entry, second)."""
+        self._seconds = seconds
+
+    def is_late(self, rollout: str, unit: str, entry: int, second: int) -> bool:
+        """Whether the controller is past that second: what comes now is in no gate."""
+        last_entry, closed = self._seconds.get((rollout, unit), (-1, -1))
+        return entry <= last_entry and second <= closed
+
+
+async def closed(connection: AsyncConnection, rollouts: Collection[str]) -> Closed:
+    """How far the controller is with these rollouts."""
+    columns = (table.c.rollout, table.c.unit, table.c.entry, table.c.closed_second)
+    rows = await connection.execute(select(*columns).where(table.c.rollout.in_(sorted(rollouts))))
+    return Closed({(row.rollout, row.unit): (row.entry, row.closed_second) for row in rows})
 
 
 async def read(connection: AsyncConnection, rollout: str, unit: str) -> GateCheckpoint | None:
     """The checkpoint of a unit; None before the first tick."""
-    row = (await connection.execute(select(table).where(table.c.rollout == rollout, table.c.unit == unit))).first()
-    return GateCheckpoint(**{name: getattr(row, name) for name in _NAMES}) if row else None
+    found = await _find(connection, (table.c.rollout == rollout) & (table.c.unit == unit))
+    return found.get((rollout, unit))
+
+
+async def every(connection: AsyncConnection, rollouts: Collection[str] | None) -> dict[tuple[str, str], GateCheckpoint]:
+    """By rollout and unit; None: of all rollouts."""
+    return await _find(connection, true() if rollouts is None else table.c.rollout.in_(sorted(rollouts)))
+
+
+async def _find(connection: AsyncConnection, which: ColumnElement[bool]) -> dict[tuple[str, str], GateCheckpoint]:
+    rows: Sequence[Any] = (await connection.execute(select(*(table.c[name] for name in _NAMES)).where(which))).all()
+    return {(row[0], row[1]): GateCheckpoint(*row) for row in rows}
 
 
 async def save(connection: AsyncConnection, checkpoints: Sequence[GateCheckpoint]) -> None:
     """Store them, in one order for everybody, so that two writers cannot deadlock."""
     newest = {(one.rollout, one.unit): one for one in checkpoints}
-    if newest:
-        rows = [{name: getattr(newest[key], name) for name in _NAMES} for key in sorted(newest)]
-        await connection.execute(upsert(table, connection, rows))
+    rows = [tuple(getattr(newest[key], name) for name in _NAMES) for key in sorted(newest)]
+    await insert_rows(connection, table.name, _NAMES, rows, _REPLACE)

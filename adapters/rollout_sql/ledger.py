@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rollout.domain.evidence import Figures, UnitBlock
 from rollout.domain.state import Policy
-from rollout.ports import Batch, MismatchCount, Totals, TrialRecord
-from rollout_sql import blocks, evidence, mismatches, subjects, trials, upkeep
+from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
+from rollout_sql import blocks, evidence, gates, mismatches, subjects, trials, upkeep
 from rollout_sql.database import Database
 from rollout_sql.subjects import Places
 
@@ -23,15 +23,20 @@ class SqlLedger:
         async with self._db.writing() as connection:
             if not await blocks.first_time(connection, self._db, batch):
                 return
+            counted = {block.key.rollout for block in batch.blocks}.union(one.rollout for one in batch.subjects)
+            closed = await gates.closed(connection, counted)
             await trials.write(connection, batch.trials)
-            await blocks.write(connection, batch.blocks)
-            await subjects.write(connection, batch.subjects, self._places)
+            await blocks.write(connection, batch.blocks, closed)
+            await subjects.write(connection, batch.subjects, closed, self._places)
             await mismatches.write(connection, batch.mismatches)
 
     async def closed_blocks(
         self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
     ) -> list[UnitBlock]:
-        return await evidence.closed_blocks(self._db, rollout, unit, entry, version, after, until)
+        return (await self.blocks_of([Span(rollout, unit, entry, version, after, until)]))[0]
+
+    async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
+        return await evidence.blocks_of(self._db, spans)
 
     async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
         return await evidence.totals(self._db, rollout, since, until)

@@ -19,9 +19,16 @@ def moved_to(ramp: Ramp, state: BranchState) -> BranchState | None:
 
 
 def lowered(ramp: Ramp, state: BranchState) -> BranchState:
-    """The state at the highest share of ``ramp`` below its own, a stage entered anew."""
+    """The state at the highest share of ``ramp`` below its own, a stage entered anew with a new account."""
     stage = max(index for index, share in enumerate(ramp.stages) if share < state.share)
     mode = Mode.active if state.mode is Mode.completed else state.mode
+    entry = state.entry + 1
     return state.moved(
-        stage=stage, share=ramp.share(stage), mode=mode, entry=state.entry + 1, shadow=state.shadow or stage == 0
+        stage=stage,
+        share=ramp.share(stage),
+        mode=mode,
+        entry=entry,
+        account=entry,
+        earlier=0.0,
+        shadow=state.shadow or stage == 0,
     )

@@ -8,7 +8,7 @@ and no two changes deadlock. It is held for a few statements, and there are few 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -136,6 +136,10 @@ class SqlStateStore:
     async def checkpoint(self, rollout: str, unit: str) -> GateCheckpoint | None:
         async with self._db.reading() as connection:
             return await gates.read(connection, rollout, unit)
+
+    async def checkpoints(self, rollouts: Collection[str] | None = None) -> dict[tuple[str, str], GateCheckpoint]:
+        async with self._db.reading() as connection:
+            return await gates.every(connection, rollouts)
 
     async def save_checkpoints(self, checkpoints: Sequence[GateCheckpoint], lease: Lease | None) -> None:
         async with self._fencing(), self._db.writing() as connection:

@@ -1,89 +1,109 @@
-"""Subjects: each key's first call in a stage, over all processes the earliest. At most 200 000 keys a stage."""
+"""Subjects: each key's first call in a stage, over all processes the earliest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import fields
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rollout.domain.evidence import Subject
+from rollout.domain.evidence import Arm, Subject
+from rollout.domain.places import MOST, newcomers, shares_places
 from rollout_sql.documents import insert_rows
-from rollout_sql.tables import subjects as table
+from rollout_sql.gates import Closed
+from rollout_sql.tables import first_calls as table
 
-MOST: Final = 200_000
-_NAMES = ("rollout", "unit", "entry", "key_hash", "arm", "started_at", "bad", "latency", "cost_nano")
-_EARLIER = f"""ON CONFLICT (rollout, unit, entry, key_hash) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in _NAMES[4:])}
-    WHERE excluded.started_at < rollout_subjects.started_at"""
-Stage = tuple[str, str, int]
+_NAMES: Final = tuple(field.name for field in fields(Subject))
+_KEY: Final = tuple(column.name for column in table.primary_key)
+_EARLIER: Final = f"""ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)}
+    WHERE excluded.started_at < {table.name}.started_at"""
+_KNOWN_AT_ONCE: Final = 500
+_values_of = attrgetter(*_NAMES)
+_key_of = attrgetter(*_KEY)
+
+#: Rollout, unit, version, entry, and the arms that share places.
+Pool: TypeAlias = tuple[str, str, int, int, tuple[Arm, ...]]
 
 
 class Places:
-    """How many keys of a stage may still come, without counting them at each write.
+    """How many places of a stage are taken, without counting them at each write.
 
-    A count is taken at the first write of a stage, and again when the keys written since may have used up what was
-    left then (a key that came before takes no place). A stage with less than 1 % of its places left is full, so that
-    the keys of old do not cause a count each time. Several processes may each be late by what one of them writes
-    between two counts.
+    Every key that was written since the last count is taken for a new one; when these are more than a 32nd of the
+    places that were left, they are counted again. So many processes may write at once before a stage can get more
+    than its places.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._left: dict[Stage, int] = {}
-        self._full: set[Stage] = set()
+        self._pools: dict[Pool, tuple[int, int]] = {}  # taken, and with how many to count again
 
-    async def take(self, connection: AsyncConnection, stage: Stage, wanted: int) -> int:
-        """How many of ``wanted`` keys may be written though they be new."""
-        left = self._left.get(stage, 0)
-        if left < wanted and stage not in self._full:
-            left = self.most - await _count(connection, stage)
-            if left <= self.most // 100:
-                self._full.add(stage)
-                left = 0
-        granted = min(left, wanted)
-        self._left[stage] = left - granted
-        return granted
+    async def taken(self, connection: AsyncConnection, pool: Pool) -> int:
+        """At least as many as this process knows of."""
+        taken, enough = self._pools.get(pool, (0, 0))
+        if taken >= enough:
+            taken = await _count(connection, pool)
+            self._pools[pool] = taken, taken + max(1, (self.most - taken) // 32)
+        return taken
+
+    def take(self, pool: Pool, count: int) -> None:
+        taken, enough = self._pools[pool]
+        self._pools[pool] = taken + count, enough
 
 
-async def write(connection: AsyncConnection, subjects: Sequence[Subject], places: Places) -> None:
-    """Write subjects, the earliest of each key. Of a stage that is full only keys that are known already."""
-    earliest: dict[tuple[str, str, int, str], Subject] = {}
+async def write(connection: AsyncConnection, subjects: Sequence[Subject], closed: Closed, places: Places) -> None:
+    """Write the earliest of each key, but none that began in a second that is closed. New keys only as far as there
+    are places for them.
+    """
+    earliest: dict[tuple[object, ...], Subject] = {}
     for subject in subjects:
-        key = (subject.rollout, subject.unit, subject.entry, subject.key_hash)
+        key = _key_of(subject)
         known = earliest.get(key)
-        if known is None or subject.started_at < known.started_at:
+        late = closed.is_late(subject.rollout, subject.unit, subject.entry, int(subject.started_at))
+        if not late and (known is None or subject.started_at < known.started_at):
             earliest[key] = subject
-    stages: dict[Stage, list[Subject]] = {}
+    pools: dict[Pool, list[Subject]] = {}
     for key in sorted(earliest):  # one order for all writers: no deadlock
-        stages.setdefault(key[:3], []).append(earliest[key])
-    for stage, members in stages.items():
-        allowed = await places.take(connection, stage, len(members))
-        chosen = members if allowed >= len(members) else await _chosen(connection, stage, members, allowed)
-        await insert_rows(connection, table.name, _NAMES, [_row(one) for one in chosen], _EARLIER)
+        one = earliest[key]
+        pool: Pool = (one.rollout, one.unit, one.version, one.entry, shares_places(one.arm))
+        pools.setdefault(pool, []).append(one)
+    for pool, members in pools.items():
+        kept = await _kept(connection, pool, members, places)
+        await insert_rows(connection, table.name, _NAMES, [_values_of(one) for one in kept], _EARLIER)
 
 
-async def _chosen(connection: AsyncConnection, stage: Stage, members: list[Subject], allowed: int) -> list[Subject]:
-    """Those whose key is stored, and as many others as still have a place."""
-    hashes = [one.key_hash for one in members]
-    known: set[str] = set()
-    for start in range(0, len(hashes), 500):
-        query = select(table.c.key_hash).where(_of(stage), table.c.key_hash.in_(hashes[start : start + 500]))
-        known.update((await connection.execute(query)).scalars())
-    strangers = [one.key_hash for one in members if one.key_hash not in known][:allowed]
-    kept = known.union(strangers)
-    return [one for one in members if one.key_hash in kept]
+async def _kept(connection: AsyncConnection, pool: Pool, members: list[Subject], places: Places) -> list[Subject]:
+    """Those whose key is stored, and of the others those that have a place."""
+    taken = await places.taken(connection, pool)
+    if 2 * (taken + len(members)) <= places.most:  # there is one for everybody
+        places.take(pool, len(members))
+        return members
+    known = await _known(connection, pool, [one.key_hash for one in members])
+    strangers = [one.key_hash for one in members if (one.arm, one.key_hash) not in known]
+    chosen = newcomers(strangers, taken, places.most)
+    places.take(pool, len(chosen))
+    admitted = set(chosen)
+    return [one for one in members if (one.arm, one.key_hash) in known or one.key_hash in admitted]
 
 
-async def _count(connection: AsyncConnection, stage: Stage) -> int:
-    return int((await connection.execute(select(func.count()).select_from(table).where(_of(stage)))).scalar_one())
+async def _known(connection: AsyncConnection, pool: Pool, hashes: Sequence[str]) -> set[tuple[str, str]]:
+    """Arm and hash of those that are stored."""
+    known: set[tuple[str, str]] = set()
+    for start in range(0, len(hashes), _KNOWN_AT_ONCE):
+        some = table.c.key_hash.in_(hashes[start : start + _KNOWN_AT_ONCE])
+        rows = await connection.execute(select(table.c.arm, table.c.key_hash).where(_of(pool), some))
+        known.update((arm, key_hash) for arm, key_hash in rows)
+    return known
 
 
-def _of(stage: Stage) -> ColumnElement[bool]:
-    rollout, unit, entry = stage
-    return (table.c.rollout == rollout) & (table.c.unit == unit) & (table.c.entry == entry)
+async def _count(connection: AsyncConnection, pool: Pool) -> int:
+    return int((await connection.execute(select(func.count()).select_from(table).where(_of(pool)))).scalar_one())
 
 
-def _row(subject: Subject) -> tuple[object, ...]:
-    return tuple(getattr(subject, name) for name in _NAMES)
+def _of(pool: Pool) -> ColumnElement[bool]:
+    rollout, unit, version, entry, arms = pool
+    stage = (table.c.rollout == rollout) & (table.c.unit == unit)
+    return stage & (table.c.version == version) & (table.c.entry == entry) & table.c.arm.in_(arms)

@@ -80,6 +80,8 @@ branch_states = _table(
     _real("approved", null=True),
     _text("cause"),
     _number("epoch"),  # of the lease under which it was written last; 0: by hand
+    Column("account", BigInteger, nullable=False, server_default="1"),
+    Column("earlier", Double, nullable=False, server_default="0"),
     PrimaryKeyConstraint("rollout", "branch", name="rollout_branch_states_pk"),
 )
 
@@ -108,6 +110,7 @@ gate_states = _table(
     _number("version"),
     _number("closed_second"),
     Column("states", _FAST_JSON, nullable=False),
+    Column("account", BigInteger, nullable=False, server_default="1"),
     PrimaryKeyConstraint("rollout", "unit", name="rollout_gate_states_pk"),
 )
 
@@ -198,19 +201,21 @@ blocks = _table(
     Index("rollout_blocks_span", "span", "second"),
 )
 
-subjects = _table(
-    "subjects",
+first_calls = _table(
+    "first_calls",  # the subjects
     _text("rollout"),
     _text("unit"),
+    _number("version"),
     _number("entry"),
-    _text("key_hash"),
     _text("arm"),
+    _text("key_hash"),
     _real("started_at"),
-    Column("bad", Boolean, nullable=False),
+    Column("marks", Integer, nullable=False),
     Column("latency", Integer, nullable=False),
-    _number("cost_nano", null=True),
-    PrimaryKeyConstraint("rollout", "unit", "entry", "key_hash", name="rollout_subjects_pk"),
-    Index("rollout_subjects_started", "rollout", "unit", "entry", "started_at"),
+    Column("cost", Integer, nullable=False),
+    Column("control_cost", Integer, nullable=False),
+    PrimaryKeyConstraint("rollout", "unit", "version", "entry", "arm", "key_hash", name="rollout_first_calls_pk"),
+    Index("rollout_first_calls_started", "rollout", "unit", "version", "entry", "started_at"),
     rowid=False,
 )
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Table, and_, delete, func, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rollout.domain.places import under_way
 from rollout.domain.state import Policy
-from rollout_sql import mismatches
+from rollout_sql import mismatches, states
 from rollout_sql.database import Database
 from rollout_sql.rollup import roll_up
-from rollout_sql.tables import batches, branch_runs, subjects, trials
+from rollout_sql.tables import batches, branch_runs, first_calls, trials
 from rollout_sql.tables import mismatches as counts
 
 HOUR: Final = 3_600
@@ -33,7 +34,7 @@ async def maintain(db: Database, policies: Mapping[str, Policy]) -> Mapping[str,
         expired = now - policy.ttl_s
         dropped += await _drop_trials(db, (trials.c.rollout == rollout) & (trials.c.at < expired))
         dropped += await _drop_trials(db, trials.c.rollout == rollout, keep=policy.max_trials)
-        keys += await _drop(db, subjects, (subjects.c.rollout == rollout) & (subjects.c.started_at < expired))
+        keys += await _drop_subjects(db, policy, expired)
     if dropped:
         await _forget_samples(db, now)
     known = await _drop(db, batches, batches.c.at < now - DAY)
@@ -43,7 +44,7 @@ async def maintain(db: Database, policies: Mapping[str, Policy]) -> Mapping[str,
 async def purge(db: Database, rollout: str | None, older_than: float | None, key_hash: str | None) -> int:
     """What ``Ledger.purge`` says; how many trials went."""
     dropped = await _drop_trials(db, _which(trials, trials.c.at, rollout, older_than, key_hash))
-    await _drop(db, subjects, _which(subjects, subjects.c.started_at, rollout, older_than, key_hash))
+    await _drop(db, first_calls, _which(first_calls, first_calls.c.started_at, rollout, older_than, key_hash))
     await _forget_samples(db, None)
     return dropped
 
@@ -75,6 +76,20 @@ async def _drop_trials(db: Database, which: ColumnElement[bool], keep: int = 0) 
         dropped += len(ids)
         if len(ids) < most:
             break
+    return dropped
+
+
+async def _drop_subjects(db: Database, policy: Policy, before: float) -> int:
+    """Delete those of stages that are over."""
+    of_rollout = first_calls.c.rollout == policy.rollout
+    stage = (first_calls.c.unit, first_calls.c.version, first_calls.c.entry)
+    async with db.reading() as connection:  # apart: looking through all keys would keep writers waiting
+        present = await connection.execute(select(*stage).where(of_rollout).distinct())
+        over = {tuple(row) for row in present} - under_way(policy, await states.of(connection, policy.rollout))
+    dropped = 0
+    for unit, version, entry in sorted(over):
+        which = of_rollout & (stage[0] == unit) & (stage[1] == version) & (stage[2] == entry)
+        dropped += await _drop(db, first_calls, which & (first_calls.c.started_at < before))
     return dropped
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from rollout.domain.evidence import Block, BlockKey, Figures, Subject, UnitBlock
+from rollout.domain.closed import ClosedBlocks
+from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject, UnitBlock
+from rollout.domain.places import under_way
 from rollout.domain.state import Policy
-from rollout.ports import Batch, MismatchCount, Totals, TrialRecord
+from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
 from rollout.testing.faults import Faults, suffers
 from rollout.testing.memory_state import MemoryState
+from rollout.testing.memory_subjects import MemorySubjects, Stage, stage_of
 
 OTHER: Final = "(other)"
 MOST_PATHS: Final = 500
@@ -31,8 +34,9 @@ class MemoryLedger:
         self._batches: dict[str, float] = {}  # id → when it was written
         self._trials: dict[str, TrialRecord] = {}
         self._blocks: dict[tuple[BlockKey, bool], Figures] = {}  # (key, late) → figures
+        self._in_time: dict[Stage, dict[int, list[tuple[Arm, Figures]]]] = {}  # the same figures, by second
         self._late: Counter[str] = Counter()
-        self._subjects: dict[tuple[str, str, int, str], Subject] = {}
+        self._subjects = MemorySubjects()
         self._mismatches: dict[tuple[str, str, str, str], MismatchCount] = {}
 
     # Writing
@@ -47,23 +51,29 @@ class MemoryLedger:
             self._trials.setdefault(trial.id, trial)
         for block in batch.blocks:
             self._add_block(block)
-        for subject in batch.subjects:
-            self._add_subject(subject)
+        self._subjects.add([one for one in batch.subjects if not self._is_late(stage_of(one), int(one.started_at))])
         for mismatch in batch.mismatches:
             self._add_mismatch(mismatch)
 
     def _add_block(self, block: Block) -> None:
-        key = block.key
-        closed = self._state.closed_second(key.rollout, key.unit)
-        late = closed is not None and key.second <= closed
-        self._late[key.rollout] += late
-        self._blocks.setdefault((key, late), Figures()).merge(block.figures)
+        late = self._is_late(_stage(block.key), block.key.second)
+        self._late[block.key.rollout] += late
+        known = self._blocks.get((block.key, late))
+        if known is None:
+            known = self._put(block.key, late, Figures())
+        known.merge(block.figures)
 
-    def _add_subject(self, subject: Subject) -> None:
-        key = (subject.rollout, subject.unit, subject.entry, subject.key_hash)
-        known = self._subjects.get(key)
-        if known is None or subject.started_at < known.started_at:
-            self._subjects[key] = subject
+    def _put(self, key: BlockKey, late: bool, figures: Figures) -> Figures:
+        self._blocks[key, late] = figures
+        if not late:
+            seconds = self._in_time.setdefault(_stage(key), {})
+            seconds.setdefault(key.second, []).append((key.arm, figures))
+        return figures
+
+    def _is_late(self, stage: Stage, second: int) -> bool:
+        rollout, unit, _, entry = stage
+        last_entry, closed = self._state.closed(rollout, unit)
+        return entry <= last_entry and second <= closed
 
     def _add_mismatch(self, new: MismatchCount) -> None:
         paths = {path for rollout, _, path, _ in self._mismatches if rollout == new.rollout} - {OTHER}
@@ -85,24 +95,29 @@ class MemoryLedger:
     async def closed_blocks(
         self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
     ) -> list[UnitBlock]:
-        found: dict[int, UnitBlock] = {}
-        for (key, late), figures in self._blocks.items():
-            whose = (key.rollout, key.unit, key.entry, key.version)
-            if not late and whose == (rollout, unit, entry, version) and after < key.second <= until:
-                block = found.setdefault(key.second, UnitBlock(key.second))
-                sides = {"A": block.a, "B": block.b, "P": block.pairs}
-                if key.arm in sides:
-                    sides[key.arm].merge(figures)
-        for subject in self._subjects.values():
-            second = int(subject.started_at)
-            if (subject.rollout, subject.unit, subject.entry) == (rollout, unit, entry) and second in found:
-                _score(found[second], subject)
-        return [found[second] for second in sorted(found)]
+        return self._blocks_of(Span(rollout, unit, entry, version, after, until))
+
+    @suffers
+    async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
+        return [self._blocks_of(span) for span in spans]
+
+    def _blocks_of(self, span: Span) -> list[UnitBlock]:
+        stage = (span.rollout, span.unit, span.version, span.entry)
+        found = ClosedBlocks()
+        blocks = self._in_time.get(stage, {})
+        for second in _within(blocks, span):
+            for arm, figures in blocks[second]:
+                found.add(second, arm, figures)
+        subjects = self._subjects.seconds(stage)
+        for second in _within(subjects, span):
+            for one in subjects[second].values():
+                found.score(second, one.arm, one.marks, one.latency, one.cost, one.control_cost)
+        return found.by_time()
 
     @suffers
     async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
         sums: dict[tuple[str, str, int], Figures] = {}
-        for key, figures in self._within(rollout, since, until):
+        for key, figures in self._counted(rollout, since, until):
             sums.setdefault((key.unit, key.arm, key.entry), Figures()).merge(figures)
         return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
 
@@ -111,13 +126,13 @@ class MemoryLedger:
         self, rollout: str, unit: str, since: float, until: float, step_s: int
     ) -> list[tuple[int, Mapping[str, Figures]]]:
         steps: dict[int, dict[str, Figures]] = {}
-        for key, figures in self._within(rollout, since, until):
+        for key, figures in self._counted(rollout, since, until):
             if key.unit == unit:
                 arms = steps.setdefault(key.second // step_s * step_s, {})
                 arms.setdefault(key.arm, Figures()).merge(figures)
         return [(second, steps[second]) for second in sorted(steps)]
 
-    def _within(self, rollout: str, since: float | None, until: float | None) -> Iterable[tuple[BlockKey, Figures]]:
+    def _counted(self, rollout: str, since: float | None, until: float | None) -> Iterable[tuple[BlockKey, Figures]]:
         for (key, _), figures in self._blocks.items():
             begun = since is None or key.second >= since
             if key.rollout == rollout and begun and (until is None or key.second < until):
@@ -181,39 +196,53 @@ class MemoryLedger:
         def goes(whose: str, at: float, key: str) -> bool:
             return rollout in (None, whose) and key_hash in (None, key) and (older_than is None or at < older_than)
 
-        self._subjects = {
-            key: subject
-            for key, subject in self._subjects.items()
-            if not goes(subject.rollout, subject.started_at, subject.key_hash)
-        }
+        self._subjects.drop(lambda one: goes(one.rollout, one.started_at, one.key_hash))
         doomed = (trial.id for trial in self._trials.values() if goes(trial.rollout, trial.at, trial.key_hash))
         return self._drop(set(doomed))
 
     @suffers
     async def maintain(self, policies: Mapping[str, Policy]) -> Mapping[str, int]:
         now = self._state.clock_now()
-        expired = 0
+        expired = keys = 0
         for name, policy in policies.items():
             newest = self._of(name)
             doomed = {trial.id for trial in newest if trial.at < now - policy.ttl_s}
             expired += self._drop(doomed.union(trial.id for trial in newest[policy.max_trials :]))
+            keys += self._drop_subjects(policy, now - policy.ttl_s)
         old = [batch for batch, at in self._batches.items() if at < now - BATCHES_KEPT_S]
         for batch in old:
             del self._batches[batch]
-        return {"blocks_rolled_up": self._roll_up(now), "trials_dropped": expired, "batches_dropped": len(old)}
+        return {
+            "blocks_rolled_up": self._roll_up(now),
+            "trials_dropped": expired,
+            "subjects_dropped": keys,
+            "batches_dropped": len(old),
+        }
+
+    def _drop_subjects(self, policy: Policy, before: float) -> int:
+        kept = under_way(policy, self._state.states_of(policy.rollout))
+
+        def goes(one: Subject) -> bool:
+            mine = one.rollout == policy.rollout and one.started_at < before
+            return mine and (one.unit, one.version, one.entry) not in kept
+
+        return self._subjects.drop(goes)
 
     def _roll_up(self, now: float) -> int:
         """How many blocks went into longer ones."""
-        kept: dict[tuple[BlockKey, bool], Figures] = {}
+        blocks, self._blocks, self._in_time = self._blocks, {}, {}
         rolled = 0
-        for (key, late), figures in self._blocks.items():
+        for (key, late), figures in blocks.items():
             age = now - key.second
             span = HOUR if age > DAY else 60 if age > HOUR else 1
             if span > key.span:
                 key = replace(key, second=key.second // span * span, span=span, process="")
                 rolled += 1
-            kept.setdefault((key, late), Figures()).merge(figures)
-        self._blocks = kept
+            known = self._blocks.get((key, late))
+            if known is None:
+                self._put(key, late, figures)
+            else:
+                known.merge(figures)
         return rolled
 
     def _drop(self, trial_ids: set[str]) -> int:
@@ -222,15 +251,15 @@ class MemoryLedger:
         return len(trial_ids)
 
 
-def _score(block: UnitBlock, subject: Subject) -> None:
-    scored = {"A": block.scored_a, "B": block.scored_b}.get(subject.arm)
-    if scored is None:
-        return
-    scored.add("calls")
-    if subject.bad:
-        scored.add("bad")
-    else:
-        scored.histogram("latency").merge({subject.latency: 1})
+def _stage(key: BlockKey) -> Stage:
+    return key.rollout, key.unit, key.version, key.entry
+
+
+def _within(seconds: Collection[int], span: Span) -> Iterable[int]:
+    """Those of ``seconds`` that lie in a span: no second is looked at twice, and few are looked for."""
+    if span.until - span.after < len(seconds):
+        return (second for second in range(span.after + 1, span.until + 1) if second in seconds)
+    return (second for second in seconds if span.after < second <= span.until)
 
 
 def _copied(trial: TrialRecord) -> TrialRecord:

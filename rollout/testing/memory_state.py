@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from rollout.domain.layers import layered, plain_fields
@@ -46,7 +46,8 @@ class MemoryState:
         self._decisions: list[Decision] = []  # oldest first
         self._hashes: dict[str, str] = {}  # rollout → hash of its newest decision
         self._leases: dict[str, Lease] = {}
-        self._checkpoints: dict[tuple[str, str], str] = {}
+        self._checkpoints: dict[tuple[str, str], str] = {}  # as JSON
+        self._closed: dict[tuple[str, str], tuple[int, int]] = {}
         self._flags: dict[tuple[str, str | None], FlagOverride] = {}
         self._secret = b""
         self._fenced = 0
@@ -243,15 +244,30 @@ class MemoryState:
         return GateCheckpoint(**json.loads(found)) if found else None
 
     @suffers
+    async def checkpoints(self, rollouts: Collection[str] | None = None) -> dict[tuple[str, str], GateCheckpoint]:
+        return {
+            key: GateCheckpoint(**json.loads(found))
+            for key, found in self._checkpoints.items()
+            if rollouts is None or key[0] in rollouts
+        }
+
+    @suffers
     async def save_checkpoints(self, checkpoints: Sequence[GateCheckpoint], lease: Lease | None) -> None:
         self._fence(lease)
-        for one in checkpoints:
-            self._checkpoints[one.rollout, one.unit] = _checkpoint_json(one)
+        written = [(one, _checkpoint_json(one)) for one in checkpoints]  # raises before anything is written
+        for one, text in written:
+            self._checkpoints[one.rollout, one.unit] = text
+            self._closed[one.rollout, one.unit] = one.entry, one.closed_second
 
-    def closed_second(self, rollout: str, unit: str) -> int | None:
-        """Up to which second the unit's blocks are folded; None before the controller's first tick."""
-        found = self._checkpoints.get((rollout, unit))
-        return int(json.loads(found)["closed_second"]) if found else None
+    def closed(self, rollout: str, unit: str) -> tuple[int, int]:
+        """Up to which second of which entry the unit's blocks are folded; before any, until the controller's first
+        tick.
+        """
+        return self._closed.get((rollout, unit), (-1, -1))
+
+    def states_of(self, rollout: str) -> Mapping[str, BranchState]:
+        """The states of a rollout by branch."""
+        return self._states.get(rollout, {})
 
     # Flags and the secret
 
@@ -295,8 +311,7 @@ def _decision(
 
 
 def _checkpoint_json(one: GateCheckpoint) -> str:
-    names = ("rollout", "unit", "entry", "version", "closed_second", "states")
-    return json.dumps({name: getattr(one, name) for name in names})
+    return json.dumps({field.name: getattr(one, field.name) for field in fields(one)})
 
 
 def _conflict(before: BranchState, stored: BranchState | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from rollout.domain.call import NO_PARTS, NOTHING, Call, CallData, Parts
-from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject
+from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject, marks_of
 from rollout.domain.state import BranchPolicy, BranchState, Change, Decision, Lease, Policy, Trigger
 from rollout.gates import errors
 from rollout.ports import Batch, MismatchCount, RunRecord, TrialRecord
@@ -131,12 +131,14 @@ def sample_block(
     return Block(BlockKey(rollout=rollout, unit=unit, arm=arm, second=second, **where), figures)
 
 
-def sample_subject(key_hash: str, started_at: float, arm: Arm = "B", **changes: Any) -> Subject:
-    """A key's first call in a stage, one that went well."""
-    defaults: dict[str, Any] = {"rollout": ROLLOUT, "unit": BRANCH, "entry": 1, "bad": False, "latency": 500}
-    values = {**defaults, **changes}
-    if values["bad"]:
-        values["latency"] = -1
+def sample_subject(
+    key_hash: str, started_at: float, arm: Arm = "B", *, bad: bool = False, latency: int = 500, **changes: Any
+) -> Subject:
+    """A key's first call in a stage, one that went well. ``bad``: it did not, and has no latency."""
+    defaults: dict[str, Any] = {"rollout": ROLLOUT, "unit": BRANCH, "version": 1, "entry": 1}
+    if bad:
+        defaults["marks"] = marks_of("bad")
+    values = {**defaults, "latency": -1 if bad else latency, **changes}
     return Subject(key_hash=key_hash, arm=arm, started_at=started_at, **values)
 
 

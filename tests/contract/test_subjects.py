@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.domain.evidence import Figures, Subject
+from rollout.domain.evidence import Figures, Subject, score
 from rollout.domain.histogram import Histogram
 from rollout.ports import Ledger
 from rollout.testing import sample_batch, sample_block, sample_subject
@@ -129,8 +129,5 @@ async def test_every_key_is_scored_once_by_its_earliest_call(
     expected = {now - back: Figures() for back in range(10)}
     for subject in earliest.values():
         figures = expected[int(subject.started_at)]
-        figures.add("calls")
-        figures.add("bad", int(subject.bad))
-        if not subject.bad:
-            figures.histogram("latency").merge({subject.latency: 1})
+        score(figures, subject.arm, subject.marks, subject.latency, subject.cost, subject.control_cost)
     assert {second: b for second, (_, b) in (await scored(ledger, now, rollout=rollout)).items()} == expected

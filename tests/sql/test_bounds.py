@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from rollout.ports import Backend
 from rollout.testing import sample_batch, sample_block, sample_mismatch, sample_policy, sample_subject, sample_trial
@@ -9,7 +10,7 @@ from rollout_sql.ledger import SqlLedger
 from rollout_sql.subjects import Places
 
 
-def keys(start: int, end: int, at: float, **changes: object) -> list[object]:
+def keys(start: int, end: int, at: float, **changes: Any) -> list[object]:
     return [sample_subject(f"{n:016x}", at, "B", **changes) for n in range(start, end)]
 
 
