@@ -27,7 +27,7 @@ Counts of ``Figures``, by name:
                       adds up over branches and processes, and over time to orphan-seconds
 ``slower:tolerance``  P: both answered, and the candidate took longer than control by more than that share of it
 ``compared``          P: both answered, and neither was incomparable (of scored pairs)
-``ran``               B, P: calls in which the unit ran to an outcome (of scored calls)
+``ran``               B, P: calls in which the unit ran to an outcome; ``sla_calls``: of those, a run missed its SLA
 ``single:name``       of a keyed rollout, calls without a key: what is scored of them, under the names of subjects
 ``of:branch:name``    of the branches of a group, one by one: ``outcome:X`` to ``orphans``, and ``sla_missed``
 ``error:Class``       runs that raised, by class, bounded
@@ -43,8 +43,9 @@ Counts of ``Figures``, by name:
 ====================  =====================================================================================
 
 Histograms of ``Figures``: ``latency`` (A, B: of the reply to the user; bad calls are not in it, they exceed
-everything), ``cost`` (B, P: of the unit by call, in milli-dollars, above zero), ``control_cost`` (A, P), ``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that
-ended ok), ``overhead``.
+everything), ``control`` and ``candidate`` (P: both sides of pairs in which neither was bad), ``run`` (runs that
+ended ok), ``overhead``; ``cost`` (B, P: of the unit by call, in milli-dollars, if above zero) and ``control_cost`` (A,
+P).
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ MARKS: Final = (
     "bad",
     "fallbacks",
     "ran",
-    "sla_missed",
+    "sla_calls",
     "compared",
     "mismatched",
     "would_fall_back",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rollout.domain.evidence import Arm, Subject
+from rollout.domain.evidence import Arm, Subject, marks_of
 from rollout.domain.histogram import MANY, Durations, bucket_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,16 @@ class Scored:
             plan = second.plans[index]
             arm: Arm = "B" if self._arms[index] == "B" else "A"
             bad = index in blamed or latency_s is None
-            latency = -1 if bad or latency_s is None else bucket_of(latency_s)
             second.subjects.append(
-                Subject(second.rollout, plan.name, plan.entry, self._hash, arm, self._started_at, bad, latency)
+                Subject(
+                    rollout=second.rollout,
+                    unit=plan.name,
+                    version=second.version,
+                    entry=plan.entry,
+                    key_hash=self._hash,
+                    arm=arm,
+                    started_at=self._started_at,
+                    marks=marks_of("bad") if bad else 0,
+                    latency=-1 if bad or latency_s is None else bucket_of(latency_s),
+                )
             )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rollout import Branch, Budget, Shadow
 from rollout.domain.bucketing import bucket
-from rollout.domain.evidence import Figures
+from rollout.domain.evidence import Figures, marks_of
 from rollout.domain.routing import assign, plan_units
 from rollout.domain.state import BranchState
 from rollout.engine.cells import Fault
@@ -409,7 +409,7 @@ async def test_a_subject_is_bad_where_its_first_call_was(instant: bool) -> None:
     async with running(rollout, live={"a": 1.0}, flags=FakeFlags(instant=instant)) as world:
         await world.get(key="alice")
         (subject,) = world.runtime.tally.seal(everything=True)[1]
-        assert (subject.arm, subject.bad, subject.latency) == ("B", True, -1)
+        assert (subject.arm, subject.marks, subject.latency) == ("B", marks_of("bad"), -1)
 
 
 async def test_keys_that_were_live_in_an_earlier_stage_are_not_scored_again() -> None:
