@@ -7,9 +7,10 @@ Everything is kept in natural logarithms, because capital outgrows floats.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import exp, inf, isfinite, isinf, log, log1p
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rollout.domain.stats.funding import START
 
@@ -44,7 +45,7 @@ def check_counts(whose: str, n: float, k: float) -> None:
         raise ValueError(f"{whose}: {k} of {n} calls cannot be: count every call once, and k among its n")
 
 
-class EProcess:
+class EProcess(ABC):
     """Capital on several bets. ``log_e``: the logarithm of E, at most 0 at the start.
 
     A rollback gate starts with ``START`` and is funded later (``fund``); a promotion gate starts with 1, all there is.
@@ -56,9 +57,12 @@ class EProcess:
         """``shares``: how each capital is spread over the bets; they add up to 1."""
         check_side(side)
         self.side = side
-        capital = START if side == "rollback" else 1.0
         self._shares = shares
-        self._logs = [log(capital * share) for share in shares]
+        self._begin()
+
+    def _begin(self) -> None:
+        capital = START if self.side == "rollback" else 1.0
+        self._logs = [log(capital * share) for share in self._shares]
 
     @property
     def log_e(self) -> float:
@@ -76,6 +80,21 @@ class EProcess:
         if not 0 < weight <= 1:
             raise ValueError(f"{weight} is no capital to fund a gate with: give more than 0 and at most 1")
         self._logs = [_log_add(held, log(weight * share)) for held, share in zip(self._logs, self._shares, strict=True)]
+
+    def fresh(self) -> Self:
+        """The same test with the same past of control and the capital of a start, for a new account or stage."""
+        other = self.from_state(self.to_state())
+        other._begin()
+        return other
+
+    @abstractmethod
+    def to_state(self) -> State:
+        """All of it, for JSON: a few numbers, the same floats after the way there and back."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """What ``to_state`` described. ``ValueError`` if the numbers cannot be."""
 
     def _grow(self, log_es: Sequence[float]) -> float:
         """Multiply the capital of each bet by what it returned; log E after that."""

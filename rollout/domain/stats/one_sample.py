@@ -43,16 +43,11 @@ class OneSample(EProcess):
         """
         return self._grow(_log_es(n, k, p0, self.side))
 
-    def fresh(self) -> OneSample:
-        """The same test with new capital, for a new stage."""
-        return OneSample(self.side)
-
     def to_state(self) -> State:
         return {"side": self.side, "logs": self._logs_state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> OneSample:
-        """``ValueError`` if it is not what ``to_state`` gave."""
         restored = cls(state["side"])
         restored._restore(state)
         return restored

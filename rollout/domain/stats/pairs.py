@@ -14,7 +14,7 @@ from typing import Any, Final
 from rollout.domain.stats.boundary import check_margin
 from rollout.domain.stats.e_process import EProcess, State, check_counts, log_mean_exp
 from rollout.domain.stats.one_sample import log_likelihood_ratio
-from rollout.domain.stats.two_sample import ODDS, predicted
+from rollout.domain.stats.two_sample import ODDS, alternatives, predicted
 
 #: Promotion: stakes over the one that grows fastest where the candidate is as good as control.
 STAKES: Final = (0.25, 0.5, 1.0, 2.0)
@@ -47,7 +47,6 @@ class Discordant(EProcess):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Discordant:
-        """``ValueError`` if it is not what ``to_state`` gave."""
         restored = cls(state["r"])
         restored._restore(state)
         return restored
@@ -78,32 +77,67 @@ class PairPromotion(EProcess):
         (``control_bad``) was bad, against the tolerance ``d`` in [-1, 1] (no bet unless above 0); log E after it.
         """
         check_margin(1.0, d)
-        check_counts("control in pairs", n, control_bad)
-        check_counts("control alone among its bad", control_bad, k01)
-        check_counts("the candidate alone among pairs in which control was not bad", n - control_bad, k10)
+        _check_pairs(n, k10, k01, control_bad)
         if d > 0:
-            self._grow([self._block(times, n, k10, k01, d) for times in STAKES])
+            safe = MOST / (1.0 - d) if d < 1 else inf
+            best = d / (2.0 * self.a + d * d)
+            self._grow([_log_of_pairs(-min(times * best, safe), n, k10, k01, d) for times in STAKES])
         self.n_a += n
         self.k_a += control_bad
         return self.log_e
-
-    def _block(self, times: float, n: float, k10: float, k01: float, d: float) -> float:
-        stake = min(times * d / (2.0 * self.a + d * d), MOST / (1.0 - d) if d < 1 else inf)
-        return k10 * log1p(stake * (d - 1.0)) + k01 * log1p(stake * (d + 1.0)) + (n - k10 - k01) * log1p(stake * d)
-
-    def fresh(self) -> PairPromotion:
-        """The same test with the same past of control and new capital, for a new stage."""
-        other = PairPromotion()
-        other.n_a, other.k_a = self.n_a, self.k_a
-        return other
 
     def to_state(self) -> State:
         return {"n_a": self.n_a, "k_a": self.k_a, "logs": self._logs_state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> PairPromotion:
-        """``ValueError`` if it is not what ``to_state`` gave."""
         restored = cls()
+        check_counts("control in pairs", state["n_a"], state["k_a"])
+        restored.n_a, restored.k_a = state["n_a"], state["k_a"]
+        restored._restore(state)
+        return restored
+
+
+class PairRollback(EProcess):
+    """Pairs, against: the candidate is bad in at most d more of them than control, E[y_cand − y_ctrl] ≤ d.
+
+    Each pair multiplies the capital by 1 + λ(x − d), x = y_cand − y_ctrl. For each alternative b_j of ``TwoSample`` at
+    r = 1 and this d, λ_j = min((b_j − m)/(a + b_j), 0.9/(1+d)) with m = a + d: the excess over about the variance of x.
+    For d = 0 ``Discordant`` is the better test.
+    """
+
+    __slots__ = ("d", "k_a", "n_a")
+
+    def __init__(self, d: float = 0.0) -> None:
+        """``ValueError`` unless ``d`` is in [-1, 1]."""
+        check_margin(1.0, d)
+        super().__init__("rollback", (1 / len(ODDS),) * len(ODDS))
+        self.d = d
+        self.n_a: float = 0
+        self.k_a: float = 0
+
+    @property
+    def a(self) -> float:
+        """Control's rate as earlier blocks predict it, as with ``TwoSample``."""
+        return predicted(self.n_a, self.k_a)
+
+    def update(self, n: float, k10: float, k01: float, control_bad: float) -> float:
+        """One block; counts as with ``PairPromotion``. log E after it."""
+        _check_pairs(n, k10, k01, control_bad)
+        a, d = self.a, self.d
+        if rates := alternatives("rollback", a, 1.0, d):
+            stakes = [min((rate - a - d) / (a + rate), MOST / (1.0 + d)) for rate in rates]
+            self._grow([_log_of_pairs(stake, n, k10, k01, d) for stake in stakes])
+        self.n_a += n
+        self.k_a += control_bad
+        return self.log_e
+
+    def to_state(self) -> State:
+        return {"d": self.d, "n_a": self.n_a, "k_a": self.k_a, "logs": self._logs_state()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> PairRollback:
+        restored = cls(state["d"])
         check_counts("control in pairs", state["n_a"], state["k_a"])
         restored.n_a, restored.k_a = state["n_a"], state["k_a"]
         restored._restore(state)
@@ -130,7 +164,6 @@ class PairSign(EProcess):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> PairSign:
-        """``ValueError`` if it is not what ``to_state`` gave."""
         restored = cls()
         restored._restore(state)
         return restored
@@ -142,6 +175,18 @@ def discordant_log_e(k10: float, k01: float, r: float = 1.0) -> float:
     """
     check_margin(r, 0.0)
     return log_mean_exp(_discordant_log_es(k10, k01, r))
+
+
+def _check_pairs(n: float, k10: float, k01: float, control_bad: float) -> None:
+    check_counts("control in pairs", n, control_bad)
+    check_counts("control alone, among its bad", control_bad, k01)
+    check_counts("the candidate alone, among pairs in which control was not bad", n - control_bad, k10)
+
+
+def _log_of_pairs(stake: float, n: float, k10: float, k01: float, d: float) -> float:
+    """The logarithm of the factors 1 + stake·(x − d) of ``n`` pairs."""
+    same = (n - k10 - k01) * log1p(-stake * d)
+    return k10 * log1p(stake * (1.0 - d)) + k01 * log1p(-stake * (1.0 + d)) + same
 
 
 def _discordant_log_es(k10: float, k01: float, r: float) -> list[float]:

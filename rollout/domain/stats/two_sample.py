@@ -33,8 +33,8 @@ class TwoSample(EProcess):
     """Blocks of both arms; ``log_e`` grows where they speak against the null.
 
     ``side="rollback"``: against p_B ≤ r·p_A + d; ``side="promote"``: against p_B ≥ r·p_A + d, in each block. ``r``
-    above 0, ``d`` in [-1, 1]. ``n_a``, ``k_a``: control's calls and bad ones (or sum of scores) so far. ``ValueError`` for
-    another side or margin, and for counts that cannot be.
+    above 0, ``d`` in [-1, 1]. ``n_a``, ``k_a``: control's calls and bad ones (or sum of scores) so far. ``ValueError``
+    for another side or margin, and for counts that cannot be.
     """
 
     __slots__ = ("d", "k_a", "n_a", "r")
@@ -85,8 +85,10 @@ class TwoSample(EProcess):
 
     def fresh(self, d: float | None = None) -> TwoSample:
         """The same test with the same past of control and new capital, for a new stage; ``d``: another margin."""
-        other = TwoSample(self.side, self.r, self.d if d is None else d)
-        other.n_a, other.k_a = self.n_a, self.k_a
+        other = super().fresh()
+        if d is not None:
+            check_margin(self.r, d)
+            other.d = d
         return other
 
     def to_state(self) -> State:
@@ -101,7 +103,6 @@ class TwoSample(EProcess):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> TwoSample:
-        """``ValueError`` if it is not what ``to_state`` gave."""
         restored = cls(state["side"], state["r"], state["d"])
         restored.learn(state["n_a"], state["k_a"])
         restored._restore(state)
@@ -143,9 +144,9 @@ def alternatives(side: Side, a: float, r: float = 1.0, d: float = 0.0) -> tuple[
     return tuple([max(TINY, min(times * a, most)) for times in TIMES])
 
 
-def predicted(n: float, k: float) -> float:
-    """A rate from what was seen before: (0.5 + k)/(50 + n), kept between 1e-9 and 1 − 1e-9."""
-    return min(max((PRIOR_BAD + k) / (PRIOR_CALLS + n), TINY), 1.0 - TINY)
+def predicted(n: float, k: float, prior: float = PRIOR_BAD) -> float:
+    """A rate from what was seen before: (prior + k)/(50 + n), kept between 1e-9 and 1 − 1e-9."""
+    return min(max((prior + k) / (PRIOR_CALLS + n), TINY), 1.0 - TINY)
 
 
 def bets_on(side: Side, pi: float, a: float, r: float, d: float) -> list[Bet]:
