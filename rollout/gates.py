@@ -1,7 +1,14 @@
 """The gates a user names: ``gates.errors()``, ``gates.latency(q=0.95, worse_by=0.10)`` …
 
 Each returns a frozen ``GateSpec``, a plain value that the policy stores, so that a controller in a process of its own
-judges without the user's code. Every gate takes, by keyword:
+judges without the user's code.
+
+``mode="sequential"``, the default: a test that may be looked at as often as one likes. If the branch is no worse than
+control, all gates of a rollout together roll any of its branches back with probability at most 1 %; and a step is taken
+only when the evidence of the present stage shows that the branch is worse by less than the ramp's harm budget allows.
+
+``mode="threshold"``: a limit over a trailing window. It states no error bound. Above its limit by no more than chance
+explains, it holds. Only such gates use:
 
 * ``window``: how far back it looks, a duration. Default ``"1m"``. A quiet rollout looks back further, until
   ``minimum`` calls.
@@ -9,9 +16,6 @@ judges without the user's code. Every gate takes, by keyword:
   doubt. Default 50.
 * ``fewest``: the fewest bad outcomes that make a breach, so that one unlucky call is none. Default 3.
 * ``consecutive``: how many looks in a row must breach. Default 1.
-* ``mode``: ``"threshold"``.
-
-A threshold gate states no error bound. Above its limit by no more than chance explains, it holds.
 """
 
 from __future__ import annotations
@@ -27,9 +31,9 @@ __all__ = ["GateSpec", "cost", "errors", "fallbacks", "latency", "mismatches", "
 
 def errors(
     *,
-    worse_by: float | None = 0.01,
+    worse_by: float | None = None,
     at_most: float | None = None,
-    mode: str = "threshold",
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     fewest: int = 3,
@@ -37,10 +41,12 @@ def errors(
 ) -> GateSpec:
     """The candidate fails more often than control at the same moment.
 
-    ``worse_by``: the rate may lie above control's by this much (a share of calls, default 0.01: one point);
-    ``at_most``: it may not lie above this share, whatever control does (default None: no such limit). A failure that
-    fell back counts.
+    ``worse_by``: the rate may lie above control's by this much (a share of calls); ``at_most``: it may not lie above
+    this share, whatever control does. With neither, ``worse_by`` is 0 (threshold gates: 0.01, one point). A failure
+    that fell back counts.
     """
+    if worse_by is None and at_most is None:
+        worse_by = 0.01 if mode == "threshold" else 0.0
     return GateSpec.of("errors", mode, window, minimum, fewest, consecutive, worse_by=worse_by, at_most=at_most)
 
 
@@ -49,7 +55,7 @@ def latency(
     q: float = 0.95,
     worse_by: float | None = 0.10,
     at_most_s: float | None = None,
-    mode: str = "threshold",
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     fewest: int = 3,
@@ -66,21 +72,28 @@ def latency(
 def mismatches(
     *,
     at_most: float = 0.001,
-    mode: str = "threshold",
+    beyond_noise: bool = False,
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     fewest: int = 3,
     consecutive: int = 1,
 ) -> GateSpec:
-    """Calls whose compared replies differ, as a share of those in which both sides answered; default at most 0.001."""
-    return GateSpec.of("mismatches", mode, window, minimum, fewest, consecutive, at_most=at_most)
+    """Calls whose compared replies differ, as a share of those in which both sides answered; default at most 0.001.
+
+    ``at_most``: of all calls, as the rollout goes live: at share x up to at_most / x of the compared ones may differ,
+    at most 5 %. ``beyond_noise``: by so much more than control differs from itself, which needs a sample of noise runs
+    (``Shadow(noise=…)``) and many more calls. Default False.
+    """
+    spec = GateSpec.of("mismatches", mode, window, minimum, fewest, consecutive, at_most=at_most)
+    return replace(spec, beyond_noise=True) if beyond_noise else spec
 
 
 def cost(
     *,
     usd_per_call: str | Decimal | None = None,
     worse_by: float | None = None,
-    mode: str = "threshold",
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     consecutive: int = 1,
@@ -88,7 +101,8 @@ def cost(
     """The mean cost of the branch per call: at most ``usd_per_call`` dollars, and/or at most ``worse_by`` (relative)
     above control's.
 
-    An unknown cost is unknown, not zero: the gate then holds and says so.
+    A sequential gate tests the mean of clipped costs: at 20 times ``usd_per_call``, or at the 99.5th percentile of what
+    control cost before. An unknown cost is unknown, not zero: the gate then holds and says so.
     """
     limit, fault = None, ""
     try:
@@ -102,7 +116,7 @@ def cost(
 def sla(
     *,
     at_most: float = 0.05,
-    mode: str = "threshold",
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     fewest: int = 3,
@@ -115,7 +129,7 @@ def sla(
 def fallbacks(
     *,
     at_most: float = 0.01,
-    mode: str = "threshold",
+    mode: str = "sequential",
     window: str | float = "1m",
     minimum: int = 50,
     fewest: int = 3,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
@@ -10,18 +10,22 @@ from typing import Any, Final, Protocol, TypeGuard
 
 from rollout.domain.durations import seconds
 from rollout.domain.evidence import UnitBlock
+from rollout.domain.ramp import DEFAULT_HARM
 
+MOST_TOLERANCE: Final = 0.95  # of a step: beyond it nothing is left to be shown
 KINDS: Final = ("errors", "latency", "mismatches", "cost", "sla", "fallbacks")
-MODES: Final = ("threshold",)
+MODES: Final = ("sequential", "threshold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
     """A gate as declared. ``at_most`` and ``worse_by`` are in the kind's unit: shares of calls; for latency seconds
-    and a relative excess; for cost nano-dollars per call and a relative excess. None: no such limit."""
+    and a relative excess; for cost nano-dollars per call and a relative excess. None: no such limit. ``window_s`` to
+    ``consecutive`` are of the mode ``threshold``. ``beyond_noise``: mismatches are judged against those of control with
+    itself."""
 
     kind: str
-    mode: str = "threshold"
+    mode: str = "sequential"
     worse_by: float | None = None
     at_most: float | None = None
     q: float | None = None
@@ -29,7 +33,12 @@ class GateSpec:
     minimum: int = 50
     fewest: int = 3
     consecutive: int = 1
+    beyond_noise: bool = False
     fault: str = ""
+
+    @property
+    def sequential(self) -> bool:
+        return self.mode == "sequential"
 
     @classmethod
     def of(
@@ -97,7 +106,24 @@ class GateSpec:
         ]
         if self.window_s <= 0:
             found.append("window is 0; it must be above 0 seconds")
-        return found
+        return found or list(self._sequential_problems())
+
+    def _sequential_problems(self) -> Iterator[str]:
+        """What a sequential gate cannot test."""
+        if not self.sequential:
+            return
+        instead = 'or use mode="threshold"'
+        if self.kind in ("errors", "mismatches", "sla", "fallbacks") and self.at_most is not None:
+            if self.at_most == 0:
+                yield f"at_most is 0, which no number of calls can show; give a limit above 0, {instead}"
+            elif self.at_most > 0.5:
+                yield f"at_most is {self.at_most}; a sequential gate tests limits up to 0.5: lower it, {instead}"
+        if self.kind == "errors" and self.worse_by is not None and self.worse_by >= 1:
+            yield f"worse_by is {self.worse_by}; it is a difference of shares, below 1"
+        if self.kind == "latency" and self.at_most is not None and self.q is not None and self.q < 0.5:
+            yield f"q is {self.q} with at_most_s; a sequential gate tests q from 0.5 on: raise it, {instead}"
+        if self.kind == "cost" and self.at_most == 0:
+            yield f"usd_per_call is 0, which no number of calls can show; give a limit above 0, {instead}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; absent limits are left out."""
@@ -110,6 +136,7 @@ class GateSpec:
             "minimum": self.minimum,
             "fewest": self.fewest,
             "consecutive": self.consecutive,
+            **({"beyond_noise": True} if self.beyond_noise else {}),
         }
 
     @classmethod
@@ -135,7 +162,10 @@ class Finding:
     """What one gate found: the observed number against the limit, over ``n`` calls, and why in one sentence.
 
     ``observed``/``limit``/``baseline`` are in the unit that ``unit_name`` tells (``"%"``: shares of calls, ``"s"``,
-    ``"nano$"``); None: not known. ``bound``: whether an error bound is stated (a threshold gate states none).
+    ``"nano$"``); None: not known. ``bound``: whether an error bound is stated (a threshold gate states none). Of
+    sequential gates, natural logarithms, None elsewhere: ``log_e``, what it adds to the account for a rollback, against
+    ``log_limit``, the boundary of the account; ``log_promote``, its evidence for the next step, against
+    ``log_promote_limit``. ``more_calls``: about how many calls are missing to the next step at this rate.
     """
 
     gate: str
@@ -149,6 +179,11 @@ class Finding:
     unit_name: str = ""
     at: float = 0.0
     bound: bool = False
+    log_e: float | None = None
+    log_limit: float | None = None
+    log_promote: float | None = None
+    log_promote_limit: float | None = None
+    more_calls: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         def plain(value: float | None) -> float | str | None:
@@ -167,6 +202,8 @@ class Finding:
             "unit_name": self.unit_name,
             "at": round(self.at, 6),
             "bound": self.bound,
+            **{name: plain(value) for name in _LOGS if (value := getattr(self, name)) is not None},
+            **({} if self.more_calls is None else {"more_calls": self.more_calls}),
         }
 
     @classmethod
@@ -174,13 +211,46 @@ class Finding:
         def number(value: float | str | None) -> float | None:
             return float(value) if value is not None else None
 
-        numbers = {name: number(data[name]) for name in ("observed", "limit", "baseline")}
+        numbers = {name: number(data.get(name)) for name in ("observed", "limit", "baseline", *_LOGS)}
         return cls(**{**data, **numbers, "grade": Grade(data["grade"])})
+
+
+_LOGS: Final = ("log_e", "log_limit", "log_promote", "log_promote_limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where a unit stands while its evidence is folded and judged.
+
+    ``share``: of calls that are live; ``earlier``: the highest share that was live before in this account;
+    ``target``: the share of the next step, None at the last stage; ``harm``: the harm budget; ``steps``: how many live
+    stages the ramp has; ``units``: how many units the rollout has; ``keyed``: whether evidence counts keys.
+    """
+
+    unit: str
+    share: float
+    target: float | None
+    earlier: float = 0.0
+    harm: float = DEFAULT_HARM
+    steps: int = 1
+    units: int = 1
+    keyed: bool = False
+
+    @property
+    def live(self) -> bool:
+        return self.share > 0
+
+    @property
+    def tolerance(self) -> float | None:
+        """By how much the candidate may be worse at the next step: harm budget over target, at most 0.25 in shadow
+        and below 1; None at the last stage.
+        """
+        return None if self.target is None else min(self.harm / self.target, MOST_TOLERANCE if self.live else 0.25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Where a unit stands when a gate judges: its stage's share now, whether it is live, the time (epoch seconds)."""
+    """When, and where, a threshold gate judges: its stage's share, whether it is live, the time (epoch seconds)."""
 
     unit: str
     share: float
@@ -192,9 +262,9 @@ GateState = dict[str, Any]  # JSON-ready, of bounded size
 
 
 class Gate(Protocol):
-    """The port that gates plug into. ``fold`` is called once for each closed block, in the order of time; ``judge`` as
-    often as one likes. The state is a JSON-ready dict, stored between ticks, so that a restarted controller goes on
-    where it stopped."""
+    """The port of a gate that judges by itself. ``fold`` is called once for each closed block, in the order of time;
+    ``judge`` as often as one likes. The state is a JSON-ready dict, stored between ticks, so that a restarted
+    controller goes on where it stopped."""
 
     @property
     def spec(self) -> GateSpec: ...

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rollout.domain.evidence import UnitBlock
-from rollout.domain.gates import Finding, GateState, Moment
+from rollout.domain.gates import Finding, GateSpec, GateState, Moment, Stage
 from rollout.domain.lifecycle import States, members_of, mode_of, share_of, stage_at, waits_for
 from rollout.domain.ramp import Ramp
+from rollout.domain.sequential.account import Account
 from rollout.domain.state import BranchState, FlagOverride, Mode, Policy
 from rollout.domain.threshold import gate_for
 from rollout.domain.verdict import Context, Verdict, decide
 
-GateStates = Mapping[str, GateState]  # by the gate's name
+GateStates = Mapping[str, GateState]  # by the gate's name; ``ACCOUNT``: of all sequential gates together
+ACCOUNT: Final = "account"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,33 +37,68 @@ class Case:
     def members(self) -> tuple[BranchState, ...]:
         return members_of(self.policy, self.states, self.unit)
 
+    @property
+    def stage(self) -> Stage:
+        """Where the unit stands for its gates."""
+        members, ramp = self.members, self.policy.ramp
+        share = share_of(members)
+        return Stage(
+            unit=self.unit,
+            share=share,
+            target=next((one for one in ramp.stages if one > share), None),
+            earlier=max(state.earlier for state in members),
+            harm=ramp.harm,
+            steps=len(ramp.stages) - 1,
+            units=len(self.policy.units()),
+            keyed=self.policy.scores_keys,
+        )
 
-def judge(case: Case, gates: GateStates) -> Verdict:
-    """The verdict of now. A gate without a state has seen nothing."""
-    return decide(context_of(case), findings_of(case, gates))
+
+class Bench:
+    """The gates of a unit at work: what they know, kept between ticks; ``to_states`` of it is what is stored."""
+
+    def __init__(self, specs: Sequence[GateSpec], states: GateStates | None = None) -> None:
+        """``states``: what was stored of the same gates; None: nothing is known yet."""
+        self._specs = specs
+        self._thresholds = {spec.name: gate_for(spec) for spec in specs if not spec.sequential}
+        self._states = {name: (states or {}).get(name) or gate.start() for name, gate in self._thresholds.items()}
+        sequential = [spec for spec in specs if spec.sequential]
+        stored = (states or {}).get(ACCOUNT)
+        self._account: Account | None = None
+        if sequential:
+            self._account = Account(sequential) if stored is None else Account.load(sequential, stored)
+
+    def enter(self, stage: Stage) -> None:
+        """A stage is entered: threshold gates begin anew, the account goes on."""
+        self._states = {name: gate.start() for name, gate in self._thresholds.items()}
+        if self._account is not None:
+            self._account.enter(stage)
+
+    def fold(self, block: UnitBlock, stage: Stage) -> None:
+        """One more closed block, in the order of time."""
+        for name, gate in self._thresholds.items():
+            self._states[name] = gate.fold(self._states[name], block)
+        if self._account is not None:
+            self._account.fold(block, stage)
+
+    def findings(self, stage: Stage, now: float) -> tuple[Finding, ...]:
+        """One finding of each gate, in the order declared, and of what is at fault besides. ``now``: epoch seconds."""
+        moment = Moment(unit=stage.unit, share=stage.share, live=stage.live, now=now)
+        found = {name: gate.judge(self._states[name], moment) for name, gate in self._thresholds.items()}
+        if self._account is not None:
+            found |= {finding.gate: finding for finding in self._account.findings(stage, now)}
+        declared = [found.pop(spec.name) for spec in self._specs]
+        return (*declared, *found.values())
+
+    def to_states(self) -> GateStates:
+        """What is to be stored, JSON-ready."""
+        account = {} if self._account is None else {ACCOUNT: self._account.to_state()}
+        return {**self._states, **account}
 
 
-def fold(policy: Policy, gates: GateStates, blocks: Sequence[UnitBlock]) -> dict[str, GateState]:
-    """The gates' states after closed blocks, in the order of time."""
-    found = {}
-    for spec in policy.gates:
-        gate = gate_for(spec)
-        state = gates.get(spec.name) or gate.start()
-        for block in blocks:
-            state = gate.fold(state, block)
-        found[spec.name] = state
-    return found
-
-
-def findings_of(case: Case, gates: GateStates) -> tuple[Finding, ...]:
-    """One finding of each gate, in the order declared."""
-    share = share_of(case.members)
-    moment = Moment(unit=case.unit, share=share, live=share > 0, now=case.now)
-    found = []
-    for spec in case.policy.gates:
-        gate = gate_for(spec)
-        found.append(gate.judge(gates.get(spec.name) or gate.start(), moment))
-    return tuple(found)
+def judge(case: Case, findings: Sequence[Finding]) -> Verdict:
+    """The verdict of now."""
+    return decide(context_of(case), findings)
 
 
 def context_of(case: Case) -> Context:
@@ -82,6 +120,7 @@ def context_of(case: Case) -> Context:
         auto=ramp.auto,
         behind_s=case.behind_s,
         cause=members[0].cause,
+        late_s=_late(ramp, members, case.now) if target is not None else 0.0,
     )
 
 
@@ -91,6 +130,13 @@ def soak_left(ramp: Ramp, members: Sequence[BranchState], now: float) -> float:
         return 0.0
     entered = max(state.entered_at for state in members)
     return max(0.0, entered + ramp.soak_at(stage_at(ramp, share_of(members))) - now)
+
+
+def _late(ramp: Ramp, members: Sequence[BranchState], now: float) -> float:
+    """Seconds since the deadline of the stage passed, by the database's clock; 0 before it, or if there is none."""
+    if ramp.deadline_s is None:
+        return 0.0
+    return max(0.0, now - max(state.entered_at for state in members) - ramp.deadline_s)
 
 
 def needs_approval(ramp: Ramp, members: Sequence[BranchState], target: float) -> bool:

@@ -56,6 +56,8 @@ _FOLLOWS: Final[Mapping[Event, Event]] = {
     Event.reset: Event.reset,
 }
 
+#: The cause of a pause because calls were not drawn as they should be. What was counted so far is then of no use.
+ALLOCATION: Final = "allocation"
 #: The cause of a rollback that also ends the shadow: going on would go on costing.
 COSTLY: Final = "cost"
 
@@ -126,8 +128,10 @@ def realign(policy: Policy, states: States, unit: str) -> tuple[Move, ...]:
     mode = next((one for one in (Mode.rolled_back, Mode.paused) if one in modes), Mode.active)
     entry = max(state.entry for state in members) + 1
     shadow = all(state.shadow for state in members)
+    anew: dict[str, Any] = {"account": entry, "earlier": 0.0}
     found = [
-        Move(s, s.moved(mode=mode, stage=0, share=0.0, shadow=shadow, approved=None, entry=entry)) for s in members
+        Move(s, s.moved(mode=mode, stage=0, share=0.0, shadow=shadow, approved=None, entry=entry, **anew))
+        for s in members
     ]
     return (*found, *_dependants(policy, states, members, Event.reset, ""))
 
@@ -204,12 +208,23 @@ def _moved(
     policy: Policy, members: Sequence[BranchState], event: Event, mode: Mode, to: float | None, cause: str
 ) -> list[Move]:
     """The unit after the event. The entry rises where stage or share change or evidence starts anew; for all
-    together."""
+    together. Where all evidence starts anew, so does the account."""
     changes = _changes(policy, members[0], event, mode, to, cause)
-    fresh = event is Event.reset or (event is Event.resume and members[0].mode is Mode.rolled_back)
+    fresh = _begins_anew(members[0], event)
     if fresh or any(_differs(state, changes) for state in members):
         changes["entry"] = max(state.entry for state in members) + 1
+    if fresh:
+        changes |= {"account": changes["entry"], "earlier": 0.0}
+    elif event is Event.promote:
+        changes["earlier"] = max(max(state.earlier, state.share) for state in members)
     return [Move(state, state.moved(**changes)) for state in members]
+
+
+def _begins_anew(state: BranchState, event: Event) -> bool:
+    """Whether nothing that was counted before the event is evidence after it."""
+    if event is Event.resume:
+        return state.mode is Mode.rolled_back or state.cause == ALLOCATION
+    return event is Event.reset
 
 
 def _differs(state: BranchState, changes: Mapping[str, Any]) -> bool:

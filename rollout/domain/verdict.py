@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.gates import Finding, Grade
-from rollout.domain.lifecycle import COSTLY
+from rollout.domain.lifecycle import ALLOCATION, COSTLY
 from rollout.domain.state import Mode
 from rollout.domain.threshold import SEVERITY
 
@@ -24,6 +24,7 @@ class Action(StrEnum):
     promote = "promote"
     hold = "hold"
     rollback = "rollback"
+    pause = "pause"
     complete = "complete"
     stop_shadow = "stop_shadow"
 
@@ -37,7 +38,7 @@ class Context:
     target needs a person's approval that it does not have. ``closed_by``: the flag that stands in the way, as a
     sentence, or ``""``; ``waits_for``: so the branch it comes after. ``auto``: whether the step may be taken without
     a person. ``behind_s``: seconds of closed blocks not yet folded. ``shadow``: whether it may run in shadow.
-    ``cause``: of the last rollback or pause.
+    ``cause``: of the last rollback or pause. ``late_s``: seconds since the stage's deadline passed, 0 before it.
     """
 
     mode: Mode
@@ -52,6 +53,7 @@ class Context:
     auto: bool = True
     behind_s: float = 0.0
     cause: str = ""
+    late_s: float = 0.0
 
     @property
     def live(self) -> bool:
@@ -84,6 +86,9 @@ def decide(context: Context, findings: Sequence[Finding]) -> Verdict:
         action = Action.rollback if context.live else Action.stop_shadow
         reasons = tuple(f"{finding.gate}: {finding.why}" for finding in harm)
         return Verdict(action=action, cause=harm[0].gate, reasons=reasons, findings=findings)
+    if context.mode is Mode.active and (faulty := [one for one in findings if _is_misdrawn(one)]):
+        reasons = tuple(finding.why for finding in faulty)
+        return Verdict(action=Action.pause, cause=ALLOCATION, reasons=reasons, findings=findings)
     passed = bool(findings) and all(finding.grade is Grade.passed for finding in findings)
     against = _standing_still(context)
     if context.mode in (Mode.active, Mode.paused):
@@ -103,10 +108,16 @@ def worst_first(findings: Sequence[Finding]) -> list[Finding]:
 
 def _harm(context: Context, findings: Sequence[Finding]) -> list[Finding]:
     """The breaches that must be acted on now."""
-    breaches = [finding for finding in findings if finding.grade is Grade.breach]
+    breaches = [finding for finding in findings if finding.grade is Grade.breach and not _is_misdrawn(finding)]
+    breaches.sort(key=lambda finding: -finding.log_e if finding.log_e is not None else 0.0)
     if context.live:
         return breaches
     return [finding for finding in breaches if finding.gate == COSTLY] if context.shadow else []
+
+
+def _is_misdrawn(finding: Finding) -> bool:
+    """Whether calls were not drawn as they should be: a fault of the plumbing, not of the branch."""
+    return finding.gate == ALLOCATION and finding.grade is Grade.breach
 
 
 def _standing_still(context: Context) -> tuple[str, ...]:
@@ -148,6 +159,8 @@ def _not_now(context: Context) -> tuple[str, ...]:
         found.append(f"promotion is frozen for {duration_text(context.frozen_s)}")
     if context.waits_for:
         found.append(context.waits_for)
+    if context.late_s > 0:
+        found.append(f"undecided: the deadline passed {duration_text(context.late_s)} ago, so a person decides")
     if context.approval:
         found.append(f"a person must approve {percent(context.target)}")
     if not context.auto:

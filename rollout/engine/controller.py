@@ -2,8 +2,8 @@
 
 A tick: take or renew the lease, load what is in force, and for each unit of each rollout fold the closed blocks, let
 the gates judge, and carry the verdict out. One process leads; the lease's epoch in every write refuses one that only
-thinks it does. Between two ticks nothing is remembered that is not in the database, so a restart goes on where it
-stopped. A database that cannot be used holds every ramp.
+thinks it does. Between two ticks nothing is remembered that is not in the database: what the leader keeps of the
+evidence is only a copy, so a restart goes on where it stopped. A database that cannot be used holds every ramp.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from rollout.domain.changes import entered, entered_text
+from rollout.domain.judgement import Case
 from rollout.domain.lifecycle import Event, Move
 from rollout.domain.state import Change, Decision, Lease, Mode, Snapshot, Trigger
 from rollout.domain.verdict import Verdict
 from rollout.engine.desk import Desk
-from rollout.engine.judging import MARGIN_S
+from rollout.engine.judging import MARGIN_S, Evidence, Unit, gather
 from rollout.errors import DatabaseError, Fenced
 from rollout.ports import Clock, GateCheckpoint, Ledger, Notifier, StateStore
 
@@ -73,6 +74,8 @@ class Controller:
         self._tick_s = tick_s
         self._margin_s = margin_s
         self._lease: Lease | None = None
+        self._epoch = -1
+        self._evidence: dict[Unit, Evidence] = {}
         self._revision = -1
         self._read: int | None = None  # the newest decision that is counted; None until this process leads
         self._kept_house_at = clock.monotonic()
@@ -87,35 +90,81 @@ class Controller:
             self.leader = self._lease is not None
             if self._lease is None:
                 self._revision, self._read = -1, None
+                self._evidence = {}
                 return
+            if self._lease.epoch != self._epoch:  # another led in between
+                self._epoch, self._evidence = self._lease.epoch, {}
             try:
                 await self._lead(self._lease)
                 self.last_success_at = self._clock.wall()
-            except Fenced as refused:
+            except BaseException as error:  # what is known here may be ahead of what is stored: read it again
+                self._evidence = {}
+                if not isinstance(error, Fenced):
+                    raise
                 self.leader = False
                 self.fenced += 1
-                log.warning("%s", refused, extra={"event": "fenced"})
+                log.warning("%s", error, extra={"event": "fenced"})
 
     async def _lead(self, lease: Lease) -> None:
         snapshot = await self._state.load()
         await self._hear_people(snapshot)
-        folded: list[GateCheckpoint] = []
-        verdicts: dict[tuple[str, str], Verdict] = {}
-        for rollout, policy in snapshot.policies.items():
-            desk = Desk(self._state, self._ledger, policy, snapshot, lease, self._margin_s, self._note)
-            for unit in policy.units():
+        desks = {
+            rollout: Desk(self._state, policy, snapshot, lease, self._note)
+            for rollout, policy in snapshot.policies.items()
+        }
+        await self._gather([case for desk in desks.values() for case in desk.cases()])
+        verdicts: dict[Unit, Verdict] = {}
+        for rollout, desk in desks.items():
+            for unit in snapshot.policies[rollout].units():
                 try:
-                    folded += await desk.decide(unit)
+                    await desk.decide(unit, self._evidence.get((rollout, unit)))
                 except (DatabaseError, Fenced):
                     raise
                 except Exception:  # one unit that cannot be judged holds; the others go on
                     self.failures += 1
+                    self._evidence.pop((rollout, unit), None)
                     log.exception("%s/%s holds: it could not be judged", rollout, unit, extra={"event": "judge_failed"})
             verdicts |= {(rollout, unit): verdict for unit, verdict in desk.verdicts.items()}
         self.verdicts = verdicts
-        if folded:
-            await self._state.save_checkpoints(folded, lease)
+        await self._save(lease)
         await self._keep_house(snapshot)
+
+    async def _gather(self, cases: Sequence[Case]) -> None:
+        """Bring the evidence of these units up to date: what is known of them here, else of their checkpoints."""
+        known = self._evidence
+        self._evidence = {}
+        stored: Mapping[Unit, GateCheckpoint] | None = None
+        for case in cases:
+            unit = (case.policy.rollout, case.unit)
+            evidence = known.get(unit)
+            if evidence is None or not evidence.follow(case):
+                if stored is None:
+                    stored = await self._state.checkpoints()
+                evidence = self._begun(case, stored.get(unit))
+            if evidence is not None:
+                self._evidence[unit] = evidence
+        readable = [case for case in cases if (case.policy.rollout, case.unit) in self._evidence]
+        await gather(self._ledger, self._evidence, readable, self._margin_s)
+
+    def _begun(self, case: Case, stored: GateCheckpoint | None) -> Evidence | None:
+        """Evidence as it is stored; None, and the unit holds, if that cannot be read."""
+        try:
+            return Evidence(case, stored)
+        except Exception:
+            self.failures += 1
+            rollout = case.policy.rollout
+            words = "%s/%s holds: its evidence cannot be read"
+            log.exception(words, rollout, case.unit, extra={"event": "judge_failed"})
+            return None
+
+    async def _save(self, lease: Lease) -> None:
+        """Store what is new of the evidence."""
+        due = {unit: evidence for unit, evidence in self._evidence.items() if evidence.is_due()}
+        if due:
+            checkpoints = [evidence.checkpoint(*unit) for unit, evidence in due.items()]
+            await self._state.save_checkpoints(checkpoints, lease)
+            for evidence in due.values():
+                evidence.saved()
 
     async def _hear_people(self, snapshot: Snapshot) -> None:
         """Count and tell what people decided since this process leads: the command line ends before anybody scrapes

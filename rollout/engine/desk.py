@@ -1,4 +1,4 @@
-"""One rollout during one tick: fold what is new, judge each unit, carry the verdict out.
+"""One rollout during one tick: judge each unit by its evidence, carry the verdict out.
 
 What other writers did in between shows as a conflict. A rollback then is tried anew on what they left; everything else
 is judged anew at the next tick.
@@ -16,17 +16,17 @@ from rollout.domain.judgement import Case, judge
 from rollout.domain.lifecycle import Event, Move, aligned, legal, members_of, mode_of, moves, realign, share_of
 from rollout.domain.state import Change, Lease, Policy, Snapshot, Trigger
 from rollout.domain.verdict import Action, Verdict
-from rollout.engine.judging import gather
+from rollout.engine.judging import Evidence
 from rollout.errors import Conflict, Fenced, IllegalTransition, Refused
-from rollout.ports import GateCheckpoint, Ledger, StateStore
+from rollout.ports import StateStore
 
-_SAVE_IDLE_S: Final = 30  # a unit without new blocks is saved this often only
 _INSIST: Final = 5  # times that a rollback is tried against other writers
 
 _EVENTS: Final = {
     Action.promote: Event.promote,
     Action.complete: Event.complete,
     Action.rollback: Event.rollback,
+    Action.pause: Event.pause,
     Action.stop_shadow: Event.stop_shadow,
 }
 
@@ -39,19 +39,15 @@ class Desk:
     def __init__(
         self,
         state: StateStore,
-        ledger: Ledger,
         policy: Policy,
         snapshot: Snapshot,
         lease: Lease,
-        margin_s: float,
         noted: Callable[[Change], Awaitable[None]],
     ) -> None:
         self.verdicts: dict[str, Verdict] = {}
         self._state = state
-        self._ledger = ledger
         self._policy = policy
         self._lease = lease
-        self._margin_s = margin_s
         self._noted = noted
         self._take(snapshot)
 
@@ -59,24 +55,30 @@ class Desk:
         self._states = dict(snapshot.states.get(self._policy.rollout, {}))
         self._flags, self._now = snapshot.flags, snapshot.now
 
-    async def decide(self, unit: str) -> list[GateCheckpoint]:
-        """Fold, judge, act. The gates to be saved, if they are worth it."""
-        case = Case(policy=self._policy, unit=unit, states=self._states, flags=self._flags, now=self._now)
+    def cases(self) -> list[Case]:
+        """The units of which there is evidence to be read: those that run, and stand as one."""
+        cases = [self._case(unit) for unit in self._policy.units()]
+        return [case for case in cases if _runs(case) and aligned(case.members)]
+
+    def _case(self, unit: str) -> Case:
+        return Case(policy=self._policy, unit=unit, states=self._states, flags=self._flags, now=self._now)
+
+    async def decide(self, unit: str, evidence: Evidence | None) -> None:
+        """Judge and act. ``evidence``: all that is closed of it, None if there was none to be read."""
+        case = self._case(unit)
         if not case.members:
-            return []
+            return
         if not aligned(case.members):
             await self._realign(unit)
-            return []
-        if not any(state.runs for state in case.members):
-            self.verdicts[unit] = judge(case, {})
-            return []
-        evidence = await gather(self._state, self._ledger, self._policy, unit, case.members, self._now, self._margin_s)
-        verdict = judge(replace(case, behind_s=evidence.behind_s), evidence.gates)
-        self.verdicts[unit] = verdict
-        if verdict.action is not Action.hold:
-            await self._carry_out(unit, verdict)
-        idle = evidence.blocks == 0 and evidence.checkpoint.closed_second - evidence.stored < _SAVE_IDLE_S
-        return [] if idle else [evidence.checkpoint]
+        elif not _runs(case):
+            self.verdicts[unit] = judge(case, ())
+        elif evidence is not None and evidence.is_of(case):
+            if evidence.broken is not None:
+                raise evidence.broken
+            case = replace(case, behind_s=evidence.behind_s)
+            verdict = self.verdicts[unit] = judge(case, evidence.findings(case))
+            if verdict.action is not Action.hold:
+                await self._carry_out(unit, verdict)
 
     async def _carry_out(self, unit: str, verdict: Verdict) -> None:
         """Write what was decided. Who lost a race reads again: a rollback is tried anew, everything else judged
@@ -131,6 +133,10 @@ class Desk:
         for state in await self._state.transition(decided):
             self._states[state.branch] = state
         await self._noted(decided)
+
+
+def _runs(case: Case) -> bool:
+    return any(state.runs for state in case.members)
 
 
 def _why(unit: str, verdict: Verdict, found: tuple[Move, ...]) -> str:

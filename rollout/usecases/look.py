@@ -14,12 +14,12 @@ from rollout.domain import report_parts
 from rollout.domain.audit import Break, verify
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding
-from rollout.domain.judgement import Case, findings_of
+from rollout.domain.judgement import Case
 from rollout.domain.lifecycle import members_of
 from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
-from rollout.engine.judging import gather
+from rollout.engine.judging import evidence_of
 from rollout.errors import UnknownName
 from rollout.ports import Backend
 
@@ -182,10 +182,10 @@ async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> 
             if action == "rollback":
                 found[unit] = [f for f in decision.findings if f.unit == unit] if decision else []
                 continue
-        evidence = await gather(backend.state, backend.ledger, policy, unit, members, snapshot.now)
-        behind[unit] = evidence.behind_s
         case = Case(policy=policy, unit=unit, states=states, flags=snapshot.flags, now=snapshot.now)
-        found[unit] = findings_of(case, evidence.gates)
+        evidence = await evidence_of(backend.state, backend.ledger, case)
+        behind[unit] = evidence.behind_s
+        found[unit] = evidence.findings(case)
     return stands(policy, states, found, snapshot.flags, snapshot.now, behind_s=behind, reasons=reasons)
 
 

@@ -8,11 +8,11 @@ from typing import Final
 
 from rollout.domain.changes import change
 from rollout.domain.gates import Finding
-from rollout.domain.judgement import context_of, findings_of
+from rollout.domain.judgement import context_of
 from rollout.domain.lifecycle import Event, Move
 from rollout.domain.state import Trigger
 from rollout.domain.verdict import Context, Verdict, decide
-from rollout.engine.judging import gather
+from rollout.engine.judging import evidence_of
 from rollout.errors import Conflict
 from rollout.ports import Backend
 from rollout.usecases.standpoint import Standpoint
@@ -83,6 +83,6 @@ async def judge_now(backend: Backend, at: Standpoint, unit: str, seen: Callable[
     case = at.case(unit)
     if not any(state.runs for state in members):
         return decide(seen(context_of(case)), ())
-    evidence = await gather(backend.state, backend.ledger, at.policy, unit, members, at.now)
+    evidence = await evidence_of(backend.state, backend.ledger, case)
     case = replace(case, behind_s=evidence.behind_s)
-    return decide(seen(context_of(case)), findings_of(case, evidence.gates))
+    return decide(seen(context_of(case)), evidence.findings(case))

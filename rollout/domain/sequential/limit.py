@@ -1,0 +1,169 @@
+"""A rate against an absolute limit: mismatches, missed SLAs, fallbacks, errors, slow calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from typing import Any, Final
+
+from rollout.domain.evidence import Figures
+from rollout.domain.gates import Stage
+from rollout.domain.limits.check import percent_text
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.stats import OneSample
+
+MOST_MISMATCHES: Final = 0.05
+
+Counts = tuple[int, int]  # of how many, and how many of those
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What is counted: live of arm B, or of the pairs too; in shadow of the pairs. ``what``, ``noun``: for people, as
+    in "0.3% of 1,200 ``noun`` ``what``".
+    """
+
+    live: Callable[[Second], Counts]
+    shadow: Callable[[Second], Counts]
+    what: str
+    noun: str = "calls"
+
+
+class Limit:
+    """A ``Part``. H0 of a rollback: the rate is within ``limit`` (of a stage, in (0, 0.5]); of a step: it is not within
+    that of the target.
+    """
+
+    def __init__(self, rate: Rate, limit: Callable[[float], float]) -> None:
+        """``limit``: of the share of calls that are live."""
+        self._rate = rate
+        self._limit = limit
+        self._test = OneSample("rollback")
+        self._step = OneSample("promote")
+        self._seen = [0, 0]
+
+    def enter(self, stage: Stage) -> None:
+        self._step = OneSample("promote")
+        self._seen = [0, 0]
+
+    def renew(self) -> None:
+        self._test = self._test.fresh()
+
+    def fund(self, capital: float) -> None:
+        self._test.fund(capital)
+
+    def update(self, second: Second, stage: Stage, capital: float) -> None:
+        n, k = (self._rate.live if stage.live else self._rate.shadow)(second)
+        if not n:
+            return
+        self._test.fund(capital)
+        self._test.update(n, k, self._now(stage))
+        if stage.target is not None:
+            self._step.update(n, k, self._limit(stage.target))
+        self._seen = [self._seen[0] + n, self._seen[1] + k]
+
+    def _now(self, stage: Stage) -> float:
+        """The limit in force; in shadow that of the step, since nothing is used yet."""
+        return self._limit(stage.share if stage.live else stage.target or 1.0)
+
+    def compare(self, a: Figures, b: Figures, stage: Stage, capital: float) -> None:
+        """Nothing: control has no part in it."""
+
+    def learn(self, a: Figures) -> None:
+        """Nothing, likewise."""
+
+    @property
+    def log_e(self) -> float:
+        return self._test.log_e
+
+    def log_promote(self, stage: Stage) -> float | None:
+        return None if stage.target is None else self._step.log_e
+
+    def missing(self, stage: Stage) -> float | None:
+        if stage.target is None:
+            return None
+        n, k = self._seen
+        p0 = self._limit(stage.target)
+        p = k / n if n else 0.0
+        nats = max(p * log(q / p0) + (1 - p) * log((1 - q) / (1 - p0)) for q in (0.05 * p0, 0.2 * p0, 0.5 * p0))
+        return calls_for(self._step.log_e, nats if k else -log(1 - p0))
+
+    def sight(self, stage: Stage) -> Sight:
+        n, k = self._seen
+        limit = self._limit(stage.target) if stage.target is not None else self._now(stage)
+        if not n:
+            return Sight(said=f"no {self._rate.noun} yet", limit=limit)
+        said = (
+            f"{percent_text(k / n)} of {n:,} {self._rate.noun} {self._rate.what}, at most {percent_text(limit)} allowed"
+        )
+        return Sight(said=said, n=n, observed=k / n, limit=limit)
+
+    def to_state(self) -> dict[str, Any]:
+        return {"test": self._test.to_state(), "step": self._step.to_state(), "seen": self._seen}
+
+    def restore(self, state: PartState) -> None:
+        self._test = OneSample.from_state(state["test"])
+        self._step = OneSample.from_state(state["step"])
+        self._seen = list(state["seen"])
+
+
+def errors(at_most: float) -> Limit:
+    """Failures of the candidate, whatever control does."""
+    return Limit(Rate(_of_b("calls", "bad"), _every("pairs", "candidate_bad"), "failed"), lambda share: at_most)
+
+
+def missed_slas(at_most: float) -> Limit:
+    """Calls in which a run of the unit missed its SLA."""
+    rate = Rate(_of_b("ran", "sla_calls"), _of_pairs("ran", "sla_calls"), "missed the SLA")
+    return Limit(rate, lambda share: at_most)
+
+
+def fallbacks(at_most: float) -> Limit:
+    """Calls that control answered instead, or in shadow would have."""
+    rate = Rate(_of_b("calls", "fallbacks"), _of_pairs("pairs", "would_fall_back"), "fell back to control")
+    return Limit(rate, lambda share: at_most)
+
+
+def mismatches(at_most: float) -> Limit:
+    """Pairs of which both sides answered and that differ, those of shadow traffic too.
+
+    ``at_most`` is a share of all calls, so at share x up to ``at_most / x`` of the compared ones may differ, at most
+    5 %.
+    """
+    of = _of_pairs("compared", "mismatched")
+    return Limit(Rate(of, of, "differed", "compared calls"), lambda share: mismatches_at(at_most, share))
+
+
+def mismatches_at(at_most: float, share: float) -> float:
+    """The share of compared calls that may differ where this share of calls is live: at_most / share, at most 5 %."""
+    return min(MOST_MISMATCHES, at_most / share)
+
+
+def slow_calls(q: float, at_most_s: float) -> Limit:
+    """Calls above an absolute latency, of which a share of 1 - q is allowed; failed ones are above it."""
+
+    def live(second: Second) -> Counts:
+        b = second.b
+        return b["calls"], b["bad"] + b.histogram("latency").above(at_most_s)
+
+    def shadow(second: Second) -> Counts:
+        pairs = second.every_pair
+        candidate = pairs.histogram("candidate")
+        failed = pairs["only_candidate_bad"]
+        return candidate.total + failed, candidate.above(at_most_s) + failed
+
+    text = f"took longer than {at_most_s:.3g} s" if at_most_s >= 1 else f"took longer than {at_most_s * 1000:.3g} ms"
+    return Limit(Rate(live, shadow, text), lambda share: 1 - q)
+
+
+def _of_b(of: str, name: str) -> Callable[[Second], Counts]:
+    return lambda second: (second.b[of], second.b[name])
+
+
+def _of_pairs(of: str, name: str) -> Callable[[Second], Counts]:
+    return lambda second: (second.pairs[of], second.pairs[name])
+
+
+def _every(of: str, name: str) -> Callable[[Second], Counts]:
+    return lambda second: (second.every_pair[of], second.every_pair[name])

@@ -1,0 +1,103 @@
+"""One thing that a sequential gate tests: its evidence for a rollback, and for the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, log
+from typing import Any, Final, Protocol
+
+from rollout.domain.evidence import Figures
+from rollout.domain.gates import Stage
+from rollout.domain.stats import ALPHA_PROMOTE
+
+#: What the logarithm of the evidence for a step must reach.
+LOG_PROMOTE: Final = log(1 / ALPHA_PROMOTE)
+
+PartState = Mapping[str, Any]  # JSON-ready, of bounded size
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """What came of a unit in one second, closed: what is counted of both arms and of the pairs, and every pair."""
+
+    a: Figures
+    b: Figures
+    pairs: Figures
+    every_pair: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a part shows people of the present stage; the numbers as in ``Finding``. ``fault``: why it cannot judge."""
+
+    said: str
+    n: int = 0
+    observed: float | None = None
+    limit: float | None = None
+    baseline: float | None = None
+    fault: str = ""
+
+
+class Part(Protocol):
+    """See the module. Evidence of a stage begins with ``enter``; ``update`` comes once a second, ``compare`` for what
+    several seconds add up to until there are enough calls in both arms.
+    """
+
+    def enter(self, stage: Stage) -> None:
+        """A stage begins: what speaks for the next step starts anew, what speaks for a rollback goes on."""
+        ...
+
+    def renew(self) -> None:
+        """What speaks for a rollback starts anew, too: the branch goes live."""
+        ...
+
+    def fund(self, capital: float) -> None:
+        """Put more capital on the bets for a rollback, so that a change of now is found as fast as one at the start."""
+        ...
+
+    def update(self, second: Second, stage: Stage, capital: float) -> None:
+        """A closed second. ``capital``: for the bets on pairs and on one arm, before they are settled."""
+        ...
+
+    def compare(self, a: Figures, b: Figures, stage: Stage, capital: float) -> None:
+        """Calls of both arms. ``capital``: for the bets on arms, before they are settled."""
+        ...
+
+    def learn(self, a: Figures) -> None:
+        """Calls of control that are left over: they are no evidence, but tell what control is like."""
+        ...
+
+    @property
+    def log_e(self) -> float:
+        """The logarithm of the evidence for a rollback."""
+        ...
+
+    def log_promote(self, stage: Stage) -> float | None:
+        """The logarithm of the evidence for the next step; None where there is nothing to show."""
+        ...
+
+    def missing(self, stage: Stage) -> float | None:
+        """How many more calls the next step takes at this rate, of those that this part counts; None: it will not be
+        shown at this rate, or cannot be told."""
+        ...
+
+    def sight(self, stage: Stage) -> Sight: ...
+
+    def to_state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: PartState) -> None: ...
+
+
+def calls_for(log_e: float, nats_per_call: float) -> float | None:
+    """Calls until evidence for a step suffices, if it grows by so much a call; None if it does not grow."""
+    if nats_per_call <= 1e-12:
+        return None
+    return max(0.0, (LOG_PROMOTE - log_e) / nats_per_call)
+
+
+def rounded(calls: float) -> int:
+    """A number of calls that claims no more than it knows: two digits."""
+    whole = max(1, ceil(calls))
+    step: int = 10 ** max(0, len(str(whole)) - 2)
+    return ceil(whole / step) * step
