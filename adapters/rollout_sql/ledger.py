@@ -8,6 +8,7 @@ from rollout.domain.evidence import Figures, UnitBlock
 from rollout.domain.state import Policy
 from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
 from rollout_sql import blocks, evidence, gates, mismatches, subjects, trials, upkeep
+from rollout_sql.closed_blocks import blocks_of
 from rollout_sql.database import Database
 from rollout_sql.subjects import Places
 
@@ -36,7 +37,7 @@ class SqlLedger:
         return (await self.blocks_of([Span(rollout, unit, entry, version, after, until)]))[0]
 
     async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
-        return await evidence.blocks_of(self._db, spans)
+        return await blocks_of(self._db, spans)
 
     async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
         return await evidence.totals(self._db, rollout, since, until)

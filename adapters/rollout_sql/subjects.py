@@ -70,9 +70,8 @@ async def write(connection: AsyncConnection, subjects: Sequence[Subject], closed
         one = earliest[key]
         pool: Pool = (one.rollout, one.unit, one.version, one.entry, shares_places(one.arm))
         pools.setdefault(pool, []).append(one)
-    for pool, members in pools.items():
-        kept = await _kept(connection, pool, members, places)
-        await insert_rows(connection, table.name, _NAMES, [_values_of(one) for one in kept], _EARLIER)
+    kept = [one for pool, members in pools.items() for one in await _kept(connection, pool, members, places)]
+    await insert_rows(connection, table.name, _NAMES, [_values_of(one) for one in kept], _EARLIER)
 
 
 async def _kept(connection: AsyncConnection, pool: Pool, members: list[Subject], places: Places) -> list[Subject]:
