@@ -192,7 +192,8 @@ class CostLimit(EProcess):
             stakes = [part / m for part in STAKES]
         else:
             stakes = [-part / (1.0 - m) for part in SAFE_STAKES]
-        return self._grow([sum([calls * log1p(stake * over) for over, calls in excess]) for stake in stakes])
+        self._grow([sum([calls * log1p(stake * over) for over, calls in excess]) for stake in stakes])
+        return self.log_e
 
     def to_state(self) -> State:
         return {"limit": self.limit, "side": self.side, "logs": self._logs_state()}
@@ -217,4 +218,4 @@ class Control(NamedTuple):
 
 def clipped(costs: Buckets, cap: float) -> list[Score]:
     """Scores min(cost/cap, 1) with how many calls have them; a bucket counts as its middle."""
-    return [(min(_MIDDLES[bucket] / cap, 1.0), calls) for bucket, calls in costs.items()]
+    return [(score if (score := _MIDDLES[at] / cap) < 1.0 else 1.0, calls) for at, calls in costs.items()]

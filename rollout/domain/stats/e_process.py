@@ -96,10 +96,9 @@ class EProcess(ABC):
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """What ``to_state`` described. ``ValueError`` if the numbers cannot be."""
 
-    def _grow(self, log_es: Sequence[float]) -> float:
-        """Multiply the capital of each bet by what it returned; log E after that."""
+    def _grow(self, log_es: Sequence[float]) -> None:
+        """Multiply the capital of each bet by what it returned."""
         self._logs = [held + gained for held, gained in zip(self._logs, log_es, strict=True)]
-        return self.log_e
 
     def _logs_state(self) -> list[float | None]:
         """JSON has no −∞ (a bet that lost all): None."""

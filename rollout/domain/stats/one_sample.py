@@ -41,7 +41,8 @@ class OneSample(EProcess):
 
         ``ValueError`` for counts that cannot be; and for ``p0`` outside (0, 0.5] (rollback) or (0, 1) (promotion).
         """
-        return self._grow(_log_es(n, k, p0, self.side))
+        self._grow(_log_es(n, k, p0, self.side))
+        return self.log_e
 
     def to_state(self) -> State:
         return {"side": self.side, "logs": self._logs_state()}

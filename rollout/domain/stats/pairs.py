@@ -40,7 +40,8 @@ class Discordant(EProcess):
 
     def update(self, k10: float, k01: float) -> float:
         """Pairs of which only the candidate (``k10``), only control (``k01``) was bad; log E after them."""
-        return self._grow(_discordant_log_es(k10, k01, self.r))
+        self._grow(_discordant_log_es(k10, k01, self.r))
+        return self.log_e
 
     def to_state(self) -> State:
         return {"r": self.r, "logs": self._logs_state()}
@@ -157,7 +158,8 @@ class PairSign(EProcess):
     def update(self, slower: float, n: float) -> float:
         """One block: in ``slower`` of ``n`` pairs the candidate took more than control · (1 + tolerance)."""
         check_counts("pairs", n, slower)
-        return self._grow([log_likelihood_ratio(n, slower, rate, 0.5) for rate in SLOWER])
+        self._grow([log_likelihood_ratio(n, slower, rate, 0.5) for rate in SLOWER])
+        return self.log_e
 
     def to_state(self) -> State:
         return {"logs": self._logs_state()}

@@ -36,10 +36,9 @@ class Past:
 
     def distribution(self) -> Distribution:
         """Where a value stands among all of them."""
-        counts = [0] * (LAST + 1)
-        for bucket, count in self.histogram.items():
-            counts[bucket] = count
-        return Distribution(list(accumulate(counts, initial=self.zeros)), self.failed)
+        buckets = sorted(self.histogram)
+        counts = [self.histogram[bucket] for bucket in buckets]
+        return Distribution(buckets, list(accumulate(counts, initial=self.zeros)), self.failed)
 
     def to_state(self) -> list[Any]:
         return [self.zeros, self.failed, self.histogram.to_json()]
@@ -58,29 +57,33 @@ class Past:
 class Distribution:
     """A ``Past`` as it was at one moment. ``total``: all its calls."""
 
-    __slots__ = ("_below", "total")
+    __slots__ = ("_buckets", "_upto", "total")
 
-    def __init__(self, below: list[int], failed: int) -> None:
-        """``below``: calls below each bucket, and last those below none: 0 .. ``LAST`` + 1."""
-        self._below = below
-        self.total = below[-1] + failed
+    def __init__(self, buckets: list[int], upto: list[int], failed: int) -> None:
+        """``buckets``: in order; ``upto``: calls below the first, the second, …, and below or in the last."""
+        self._buckets, self._upto = buckets, upto
+        self.total = upto[-1] + failed
 
-    def rank(self, bucket: int) -> float:
-        """The share of calls below the middle of a bucket (its own calls by half): 0 to 1. Below all buckets: 0."""
-        if bucket < 0:
-            return 0.0
-        return (self._below[bucket] + self._below[bucket + 1]) / (2.0 * self.total)
-
-    def quantile(self, q: float) -> int | None:
-        """The smallest bucket at or below which a share ``q`` of the calls lies: its upper edge is the quantile. −1 if
-        those of value 0 are enough, None if that many did not succeed.
-        """
-        reached = bisect_left(self._below, q * self.total * (1.0 - 1e-12))  # 0.07 · 100 is a little above 7
-        return reached - 1 if reached < len(self._below) else None
+    def below(self, bucket: int) -> int:
+        """How many lie in a lower bucket, or are of value 0."""
+        return self._upto[bisect_left(self._buckets, bucket)]
 
     def above(self, bucket: int) -> int:
         """How many lie in a higher bucket, or failed."""
-        return self.total - self._below[bucket + 1]
+        return self.total - self.below(bucket + 1)
+
+    def rank(self, bucket: int) -> float:
+        """The share of calls below the middle of a bucket (its own calls by half): 0 to 1."""
+        return (self.below(bucket) + self.below(bucket + 1)) / (2.0 * self.total)
+
+    def quantile(self, q: float) -> int | None:
+        """The smallest bucket at or below which a share ``q`` of the calls lies: its upper edge is the quantile. −1 if
+        those of value 0 are enough, None if so many did not succeed.
+        """
+        reached = bisect_left(self._upto, q * self.total * (1.0 - 1e-12))  # 0.07 · 100 is a little above 7
+        if reached == 0:
+            return -1
+        return self._buckets[reached - 1] if reached < len(self._upto) else None
 
 
 class Block(NamedTuple):
