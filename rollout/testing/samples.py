@@ -62,7 +62,7 @@ def sample_policy(
         else branch
         for branch in branches
     )
-    defaults: dict[str, Any] = {"gates": (errors(),), "flag": rollout, "origins": {"ramp": "default", "gates": "code"}}
+    defaults: dict[str, Any] = {"gates": (errors(mode="threshold"),), "flag": rollout, "origins": {"ramp": "default", "gates": "code"}}
     return Policy(rollout=rollout, branches=declared, **{**defaults, **changes})
 
 

@@ -147,7 +147,7 @@ ONE_MISTAKE: list[tuple[Rollout, str]] = [
     (rollout(gates=gates.errors()), "give a list: gates=[gates.errors(), ...]"),
     (rollout(gates=[gates.errors]), "call it: gates.errors()"),
     (rollout(gates=[gates.errors(), gates.errors(worse_by=0.5)]), "is declared twice"),
-    (rollout(gates=[gates.errors(worse_by=None)]), "it has no limit"),
+    (rollout(gates=[gates.latency(worse_by=None)]), "it has no limit"),
     (rollout(gates=[gates.errors(worse_by=-0.1)]), "worse_by is -0.1"),
     (rollout(gates=[gates.errors(at_most=5)]), "it is a share of calls"),
     (rollout(gates=[gates.errors(at_most="5%")]), "at_most is '5%'"),  # type: ignore[arg-type]

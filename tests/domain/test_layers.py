@@ -10,8 +10,8 @@ from rollout.domain.layers import layered, plain_fields
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import BranchPolicy, Policy
 from rollout.errors import UnknownName
-from rollout.gates import errors
 from rollout.testing import sample_policy
+from tests.support.thresholds import errors
 
 SPEC = "spec rollout.toml"
 

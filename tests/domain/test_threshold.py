@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from rollout import gates
 from rollout.domain.evidence import Figures, UnitBlock
 from rollout.domain.gates import Finding, GateSpec, Grade, Moment
 from rollout.domain.limits.chance import at_least
 from rollout.domain.threshold import gate_for
+from tests.support import thresholds as gates
 
 Times = Sequence[float]
 
@@ -261,8 +261,8 @@ def test_a_relative_limit_says_nothing_where_control_is_free() -> None:
 
 
 def test_a_gate_of_an_unknown_kind_or_mode_is_an_error() -> None:
-    assert judged(GateSpec(kind="vibes", at_most=1)).grade is Grade.error
-    assert judged(GateSpec(kind="errors", mode="sequential", at_most=1)).grade is Grade.error
+    assert judged(GateSpec(kind="vibes", mode="threshold", at_most=1)).grade is Grade.error
+    assert judged(GateSpec(kind="errors", mode="vibes", at_most=1)).grade is Grade.error
 
 
 def test_a_broken_state_is_an_error() -> None:

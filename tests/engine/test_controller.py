@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from rollout import gates
 from rollout.domain.changes import change
 from rollout.domain.gates import Grade
 from rollout.domain.lifecycle import Event, moves
@@ -20,8 +20,9 @@ from rollout.domain.state import BranchPolicy, FlagOverride, Mode, Policy
 from rollout.domain.verdict import Action
 from rollout.engine.controller import Controller
 from rollout.errors import DatabaseError
-from rollout.ports import StateStore
+from rollout.ports import Span, StateStore
 from rollout.testing import sample_batch, sample_block
+from tests.support import thresholds as gates
 from tests.support.ramping import LAG_S, SETTLE_S, Told, Truth, World, by_person, lead
 
 HALF = "shadow 50% 100%"
@@ -425,7 +426,7 @@ async def test_a_database_that_fails_holds_the_ramp_and_is_survived() -> None:
     assert (await world.state()).mode is Mode.completed
 
 
-@pytest.mark.parametrize("method", ["load", "checkpoint", "closed_blocks", "transition", "save_checkpoints", "lease"])
+@pytest.mark.parametrize("method", ["load", "checkpoints", "blocks_of", "transition", "save_checkpoints", "lease"])
 async def test_a_fault_anywhere_in_a_tick_loses_and_doubles_nothing(method: str) -> None:
     world = await World(ramp=Ramp.parse(HALF, soak=5)).begin()
     for number in range(40):
@@ -441,14 +442,13 @@ async def test_a_fault_anywhere_in_a_tick_loses_and_doubles_nothing(method: str)
 async def test_an_error_of_ours_in_one_unit_does_not_stop_the_others() -> None:
     world = await World(branches=("orders", "tickets"), ramp=Ramp.parse(HALF, soak=5)).begin()
     ledger = world.backend.ledger
-    original = ledger.closed_blocks
+    original = ledger.blocks_of
 
-    async def broken(rollout: str, unit: str, *args: int) -> Any:
-        if unit == "orders":
-            raise RuntimeError("a bug")
-        return await original(rollout, unit, *args)
+    async def broken(spans: Sequence[Span]) -> list[Any]:
+        found = await original(spans)
+        return [["no block"] if span.unit == "orders" else blocks for span, blocks in zip(spans, found, strict=True)]
 
-    ledger.closed_blocks = broken  # type: ignore[method-assign,assignment]
+    ledger.blocks_of = broken  # type: ignore[method-assign]
     await world.until(0.5, "tickets")
     assert (await world.state("orders")).share == 0
     assert world.controller.failures > 0

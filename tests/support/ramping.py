@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout import gates
 from rollout.domain.evidence import Arm, Figures
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import BranchPolicy, BranchState, Decision, Lease, Policy, Trigger
 from rollout.engine.controller import Controller
 from rollout.ports import StateStore
 from rollout.testing import ManualClock, memory_backend, sample_batch, sample_block, sample_policy
+from tests.support import thresholds as gates
 
 SETTLE_S = 0.5
 LAG_S = 2.0  # from the start of a second until it is closed: itself, settle time and margin

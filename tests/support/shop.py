@@ -21,9 +21,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from rollout import Branch, Budget, Call, Compare, Ramp, Rollout, Shadow, gates
+from rollout import Branch, Budget, Call, Compare, Ramp, Rollout, Shadow
 from rollout.engine.process import Engine
 from rollout_aiohttp import setup
+from tests.support import thresholds
 
 LATENCY_S = 0.4
 SETTLE_S = LATENCY_S + 0.1
@@ -80,7 +81,7 @@ def declared(shop: Shop, monolith: Monolith) -> Rollout:
         compare=Compare(ignore=["$.orders.by"]),
         ramp=Ramp.parse(shop.ramp, soak=shop.soak_s),
         shadow=Shadow(max_lag_s=60),  # a busy machine would shed the shadows that these proofs are about
-        gates=[gates.errors(**limits), gates.mismatches(**limits)],
+        gates=[thresholds.errors(**limits), thresholds.mismatches(**limits)],
         key=lambda call: call.headers.get("X-User-Id"),
     )
 
