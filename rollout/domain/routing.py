@@ -15,9 +15,8 @@ from rollout.domain.state import BranchState, Mode, Policy
 
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
-    """What routing needs of a unit. ``limit``: buckets below it are live; ``earlier``: those that were live in the
-    stage before.
-    ``stage_live``: whether the stage has two arms. ``testers``: whether an ``on`` flag makes a caller live."""
+    """What routing needs of a unit. ``limit``: buckets below it are live; ``earlier``: those below it were live before
+    this stage already, where callers keep their bucket. ``testers``: whether an ``on`` flag makes a caller live."""
 
     name: str
     branches: tuple[str, ...]
@@ -30,19 +29,30 @@ class UnitPlan:
 
     @property
     def stage_live(self) -> bool:
+        """Whether the stage has two arms."""
         return self.limit > 0
+
+    def scores(self, bucket: int) -> bool:
+        """Whether a caller of this bucket is scored in its arm. One that was live in an earlier stage is not: it is
+        known already, and watched by pairs.
+        """
+        return bucket >= self.limit or bucket >= self.earlier
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
     """How one caller is treated: the arm by unit (``"A"``, ``"B"``, or ``""``: counted in neither), the branches
-    that are live and
-    those that run in shadow. Equal decisions of one plan are one object (``Router``), so identity is equality."""
+    that are live and those that run in shadow. Equal decisions of one view are one object, so identity is equality.
+
+    ``apart``: the branches whose flag does not say ``auto``; whatever they do for this caller is no evidence.
+    ``single``: the units, by index, that score this call by itself, as it has no key.
+    """
 
     arms: tuple[str, ...]
     live: tuple[str, ...]
     shadow: tuple[str, ...]
-    testers: frozenset[str] = frozenset()  # branches that are live because of an ``on`` flag: in no arm
+    apart: frozenset[str] = frozenset()
+    single: tuple[int, ...] = ()
     runs: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +66,13 @@ def plan_units(policy: Policy, states: Mapping[str, BranchState]) -> tuple[UnitP
         state = states.get(members[0].name)
         if state is None:
             continue
-        stage = min(state.stage, policy.ramp.last)
         plans.append(
             UnitPlan(
                 name=name,
                 branches=tuple(member.name for member in members),
                 salt=members[0].salt,
                 limit=round(state.share * BUCKETS),
-                earlier=round(policy.ramp.share(stage - 1) * BUCKETS) if state.live and stage > 0 else 0,
+                earlier=round(state.earlier * BUCKETS) if policy.scores_keys else 0,
                 entry=state.entry,
                 shadow=state.shadow and all(member.effects != "write" for member in members),
                 testers=state.mode is not Mode.rolled_back,
@@ -77,8 +86,11 @@ def assign(
     after: Mapping[str, Sequence[str]],
     ceilings: Sequence[Ceiling],
     buckets: Sequence[int],
+    *,
+    single: bool = False,
 ) -> Assignment:
-    """The decision for one caller. ``ceilings`` and ``buckets`` go with ``plans``, one each.
+    """The decision for one caller. ``ceilings`` and ``buckets`` go with ``plans``, one each. ``single``: a caller
+    without a key, where others have one.
 
     A bucket below the unit's limit is live, if the flag says ``auto``; ``on`` is live whatever the bucket;
     ``shadow`` and ``off`` never are, and only ``auto`` is counted in an arm. A branch is live only where all that it
@@ -102,10 +114,22 @@ def assign(
         shadow = [name for name in shadow if name not in orphans]
         running -= orphans
     order = [name for plan in plans for name in plan.branches]
-    uncounted = {name for plan, arm in zip(plans, arms, strict=True) if not arm for name in plan.branches}
     return Assignment(
         arms=tuple(arms),
         live=tuple(name for name in order if name in live),
         shadow=tuple(name for name in order if name in set(shadow)),
-        testers=frozenset(live & uncounted),
+        apart=frozenset(
+            name for plan, ceiling in zip(plans, ceilings, strict=True) if ceiling != "auto" for name in plan.branches
+        ),
+        single=scored_alone(plans, ceilings, buckets) if single else (),
+    )
+
+
+def scored_alone(plans: Sequence[UnitPlan], ceilings: Sequence[Ceiling], buckets: Sequence[int]) -> tuple[int, ...]:
+    """The units, by index, in whose arms a call without a key is scored: as often as one with a key would be."""
+    each = enumerate(zip(plans, ceilings, buckets, strict=True))
+    return tuple(
+        index
+        for index, (plan, ceiling, bucket) in each
+        if ceiling == "auto" and plan.stage_live and plan.scores(bucket)
     )

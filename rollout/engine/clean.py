@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rollout.domain.comparison import Outcome
 from rollout.domain.outcomes import RunOutcome
+from rollout.engine.runs import missed_sla
 from rollout.ports import RunRecord, TrialRecord
 
 if TYPE_CHECKING:
     from rollout.engine.branchrun import BranchRun
+    from rollout.engine.cleanpairs import CleanPairs
     from rollout.engine.fanout import FanOut
-    from rollout.engine.second import CleanPairs
     from rollout.engine.trial import Trial
 
 _OK: Final = RunOutcome.ok
@@ -35,6 +36,9 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     if len(runs) != len(runtime.places) or control is None or not 200 <= control.status < 300 or control_s is None:
         return False
     if trial.control_run is not None and trial.control_run.usage is not None:  # what control cost is counted by unit
+        return False
+    apart = trial.assignment.apart if trial.assignment is not None else ()
+    if apart and len(apart) < len(runs):  # some of them are evidence, and some are not
         return False
     ours: list[Any] = []
     theirs: list[Any] = []
@@ -66,15 +70,27 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     if second is None or second.sealed:
         return False
     view = trial.view
-    clean = second.clean
-    clean.control.add(control_s)
     path_s = end - begun
     second.work_s += sum(took)
     second.path_s += path_s
+    late = _late(view.unit_of, runs) if path_s > runtime.least_sla_s else ()
     slowest = control_s
-    if slower is not None:
-        slowest = path_s
-        _count_slower(clean, view.unit_of, slower, begun, control_s)
+    if apart:
+        second.apart.control.add(control_s)
+    else:
+        key = trial.key
+        clean = second.clean
+        if view.scores_keys:
+            if key is None:
+                clean = second.single
+            elif key not in view.paired:
+                runtime.scoring.clean_pairs(trial, late)
+        clean.control.add(control_s)
+        if late:
+            clean.were_late(late)
+        if slower is not None:
+            slowest = path_s
+            _count_slower(clean, view.unit_of, slower, begun, control_s)
     runtime.matched += 1
     if runtime.stores_all or runtime.dice() < view.policy.store_sample:
         second.queued += 1
@@ -97,6 +113,11 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
             SIZE,
         )
     return True
+
+
+def _late(unit_of: Mapping[str, int], runs: Mapping[str, BranchRun]) -> frozenset[int]:
+    """The units of which a run missed its SLA."""
+    return frozenset(unit_of[name] for name, run in runs.items() if missed_sla(run))
 
 
 def _count_slower(

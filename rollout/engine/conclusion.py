@@ -11,22 +11,32 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rollout.domain.bodies import parse
 from rollout.domain.call import Reply
 from rollout.domain.comparison import Comparison, Outcome
-from rollout.domain.evidence import Figures
+from rollout.domain.evidence import marks_of
 from rollout.domain.outcomes import RunOutcome
 from rollout.engine.branchrun import BranchRun
 from rollout.engine.fanout import FanOut
 from rollout.engine.joining import AGGREGATE_TIMEOUT, CONTROL_NOT_JSON, Unjoinable, join, whole_reply
+from rollout.engine.notes import Note, control_of, costs_of, ends_of
 from rollout.engine.runs import ABSENT, FAILED, RAN
 from rollout.engine.writing import write
 
 if TYPE_CHECKING:
     from rollout.engine.second import Second
     from rollout.engine.trial import Trial
+
+_FALLS_BACK: Final = marks_of("would_fall_back")
+#: What is scored of the outcome of a pair in which both sides answered.
+_COMPARED: Final = {
+    Outcome.matched: marks_of("compared"),
+    Outcome.ignored: marks_of("compared"),
+    Outcome.mismatched: marks_of("compared", "mismatched"),
+    Outcome.incomparable: 0,
+}
 
 
 @dataclass(slots=True)
@@ -241,31 +251,29 @@ def _compare_errors(trial: Trial, failed: BranchRun | None) -> Result:
 
 
 def _count(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
-    """Add the trial to the pairs of each unit."""
-    second, control = trial.second, trial.reply
-    assert second is not None
+    """Add the trial to the pairs of each unit, but for those of which this caller's flag does not say ``auto``."""
+    control = trial.reply
     control_bad = trial.control_error is not None or (control is not None and control.status >= 500)
     assert trial.fan is not None
+    assert trial.assignment is not None
     failed = _failed(trial.fan)
     for index, plan in enumerate(trial.view.plans):
         members = [run for name in plan.branches if (run := runs.get(name)) is not None]
-        if not members:
-            continue
-        figures = second.pair(index)
         ran = [run for run in members if run.outcome in RAN]
+        counts = trial.assignment.apart.isdisjoint(plan.branches)
+        if ran and counts:
+            _count_cost(trial, index, members)
         if not ran or any(_is_missed(run) for run in members):
-            continue
-        members = ran  # the others were not wanted: by `when=`, the dispatch, a sure first opinion, a quorum
+            continue  # those that did not run were not wanted: by `when=`, the dispatch, a first opinion, a quorum
         falls = result.candidate_error is not None and result.reason in ("aggregate: error", AGGREGATE_TIMEOUT)
-        falls = falls or any(run is failed for run in members)
-        bad = falls or any(run.outcome in FAILED for run in members)
-        _count_pair(trial, figures, members, control_bad, bad)
-        if falls:
-            figures.add("would_fall_back")
-        if not bad and not control_bad:
-            outcome = _unit_outcome(result, members)
-            figures.add(outcome)
-            for run in members:
+        falls = falls or any(run is failed for run in ran)
+        bad = falls or any(run.outcome in FAILED for run in ran)
+        outcome = None if bad or control_bad else _unit_outcome(result, ran)
+        if counts:
+            _count_pair(trial, index, ran, control_bad, bad)
+            _score_pair(trial, index, members, outcome, falls)
+        if outcome is not None:
+            for run in ran:
                 trial.runtime.compared(run.branch, outcome)
 
 
@@ -295,29 +303,48 @@ def _unit_outcome(result: Result, members: list[BranchRun]) -> Outcome:
     return result.outcome if result.candidate_error is None else Outcome.incomparable
 
 
-def _count_pair(trial: Trial, figures: Figures, members: list[BranchRun], control_bad: bool, bad: bool) -> None:
-    counts = figures.counts
-    counts["pairs"] = counts.get("pairs", 0) + 1
+def _count_cost(trial: Trial, unit: int, members: list[BranchRun]) -> None:
+    """Count what the shadows of a unit cost in this call. What live runs cost is counted in arm B."""
+    shadows = [run for run in members if run.is_shadow]
+    if shadows:
+        assert trial.second is not None
+        costs_of(shadows).add_to(trial.second.pair(unit))
+
+
+def _count_pair(trial: Trial, unit: int, ran: list[BranchRun], control_bad: bool, bad: bool) -> None:
+    """Count who failed, and how long both sides took."""
+    assert trial.second is not None
+    figures = trial.second.pair(unit)
     if control_bad:
         figures.add("control_bad")
     if bad:
         figures.add("candidate_bad")
     if control_bad != bad:
         figures.add("only_candidate_bad" if bad else "only_control_bad")
-    if not control_bad and not bad and trial.control_s is not None:
-        figures.histogram("control").add(trial.control_s)
-        figures.histogram("candidate").add(_latency(trial, members))
-    run = trial.control_run
-    usage = None if run is None else trial.runtime.fan_outs.price(run.usage)
-    if usage is None:
-        return
-    figures.add("control_tokens_in", usage.input_tokens)
-    figures.add("control_tokens_out", usage.output_tokens)
-    if usage.cost is None:
-        figures.add("control_unpriced")
-    else:
-        figures.add("control_costed")
-        figures.add("control_cost_nano", usage.cost)
+    control_s = trial.control_s
+    if not control_bad and not bad and control_s is not None:
+        candidate_s = _latency(trial, ran)
+        figures.histogram("control").add(control_s)
+        figures.histogram("candidate").add(candidate_s)
+        for name, times in trial.view.tolerances.items():
+            if candidate_s > control_s * times:
+                figures.add(name)
+    if trial.control_run is not None and (usage := trial.control_run.usage) is not None:
+        figures.add("control_tokens_in", usage.input_tokens)
+        figures.add("control_tokens_out", usage.output_tokens)
+
+
+def _score_pair(trial: Trial, unit: int, members: list[BranchRun], outcome: Outcome | None, falls: bool) -> None:
+    """Count what is scored of a pair, which is the same whether it counts as its key's first or not."""
+    assert trial.second is not None
+    figures = trial.second.pair(unit)
+    figures.add("pairs")
+    if outcome is not None and outcome is not Outcome.mismatched:  # that one is among the marks
+        figures.add(outcome)
+    marks = (_FALLS_BACK if falls else 0) | (0 if outcome is None else _COMPARED[outcome])
+    note = Note(marks).joined(ends_of(members)).joined(control_of(trial.runtime, trial.control_run))
+    note.add_to(figures)
+    trial.runtime.scoring.pair(trial, unit, note.joined(costs_of(members)))
 
 
 def _latency(trial: Trial, members: list[BranchRun]) -> float:
@@ -344,7 +371,7 @@ def _candidate_s(trial: Trial, runs: Mapping[str, BranchRun]) -> float | None:
 async def _noise(trial: Trial) -> None:
     """Run control once more and compare it with itself, so that people see which differences are nobody's fault."""
     runtime, control, second = trial.runtime, trial.reply, trial.second
-    if control is None or second is None:
+    if control is None or second is None or trial.assignment is None:
         return
     try:
         again = await runtime.run_control_again(trial.call)
@@ -354,6 +381,8 @@ async def _noise(trial: Trial) -> None:
     comparison = runtime.comparator.replies(control, again)
     found = comparison.by_branch(runtime.comparator.parts)
     for index, plan in enumerate(trial.view.plans):
+        if not trial.assignment.apart.isdisjoint(plan.branches):
+            continue
         figures = second.pair(index)
         figures.add("noise")
         if not found.keys().isdisjoint(("", *plan.branches)):

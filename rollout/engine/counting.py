@@ -9,14 +9,15 @@ arrives later is counted as late.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from rollout.domain.evidence import Block, Figures, Subject
 from rollout.domain.routing import UnitPlan
-from rollout.engine.second import Runs, Second, as_known
+from rollout.engine.sealing import add_calls, sealed
+from rollout.engine.second import NO_TOLERANCES, Runs, Second
 
-_MAX_KEYS = 200_000
+_MAX_KEYS: Final = 200_000
 
 
 class Tally:
@@ -35,12 +36,23 @@ class Tally:
         self.runs: dict[tuple[str, str], Figures] = {}
         self.late = 0
         self._time = time
-        self._open: deque[Second] = deque()
+        self._open: list[Second] = []
 
-    def second(self, number: int, plans: Sequence[UnitPlan], version: int) -> Second:
-        """A new second for calls that start now under these plans."""
-        opened = Second(self.rollout, number, plans, version)
-        opened.ends = number + 1 - self.offset
+    def second(
+        self,
+        number: int,
+        plans: Sequence[UnitPlan],
+        version: int,
+        tolerances: Mapping[str, float] = NO_TOLERANCES,
+    ) -> Second:
+        """The second for calls that start now under these plans. One that was opened when the database's clock showed
+        something else is another, though it has the same number: it ends, and is sealed, at another time.
+        """
+        ends = number + 1 - self.offset
+        for known in reversed(self._open):
+            if known.number == number and known.plans is plans and abs(known.ends - ends) < 0.5:
+                return known
+        opened = Second(self.rollout, number, plans, version, tolerances, self.offset)
         opened.due = opened.ends + self.settle_s
         self._open.append(opened)
         return opened
@@ -48,15 +60,16 @@ class Tally:
     def seal(self, *, everything: bool = False) -> tuple[list[Block], list[Subject]]:
         """The blocks and subjects of every second whose settle time is over (or of every one: at shutdown)."""
         now = self._time()
+        due = [second for second in self._open if everything or now >= second.due]
+        self._open = [second for second in self._open if second not in due]
         blocks: list[Block] = []
         subjects: list[Subject] = []
-        while self._open and (everything or now >= self._open[0].due):
-            second = self._open.popleft()
-            sealed, whole, runs = second.seal(self.process)
-            self.totals.merge(whole)
-            _add(self.runs, runs)
-            blocks += sealed
-            subjects += second.subjects
+        for second in due:
+            found = sealed(second, self.process)
+            self.totals.merge(found.whole)
+            _add(self.runs, found.runs)
+            blocks += found.blocks
+            subjects += found.subjects
         return blocks, subjects
 
     def so_far(self) -> Figures:
@@ -66,7 +79,7 @@ class Tally:
         for second in self._open:
             figures.merge(second.steps())
             for cell in second.cells.values():
-                Second.whole(as_known(cell), figures)
+                add_calls(figures, cell, ended=True)
         return figures
 
     def runs_so_far(self) -> dict[tuple[str, str], Figures]:

@@ -36,6 +36,8 @@ _OF_MEMBERS: Final = (
     "sla_missed",
     "orphans",
 )
+#: What a run cost.
+_COSTS: Final = ("unpriced", "cost_nano")
 
 
 class RunCell:
@@ -70,7 +72,7 @@ class RunCell:
         """The figures, as ``rollout.domain.evidence`` names them."""
         found = Figures()
         if ok := self.took.total:
-            found.counts = {"runs": ok, "outcome:ok": ok, "costed": ok}
+            found.counts = {"runs": ok, "outcome:ok": ok}
             found.histograms = {"run": self.took.histogram()}
         if self.sla_missed:
             found.add("sla_missed", self.sla_missed)
@@ -91,7 +93,7 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
     if run.attempts > 1:
         figures.add("retried", run.attempts - 1 - run.hedges)
         figures.add("hedged", run.hedges)
-    if outcome in CUT_LATE and run.station.sla_s < float("inf"):
+    if outcome in CUT_LATE and missed_sla(run):
         figures.add("sla_missed")
     if outcome is RunOutcome.soft_timeout:
         figures.add("runs")
@@ -99,22 +101,21 @@ def _count_rest(figures: Figures, run: BranchRun) -> None:
         figures.add("runs")
         if run.error is not None:
             figures.add(f"error:{_error_name(figures, run.error)}")
-    if outcome not in RAN:
-        return
     usage = run.usage
     if usage is None:
-        if outcome is not OK:
-            figures.add("costed")
         return
     figures.add("tokens_in", usage.input_tokens)
     figures.add("tokens_out", usage.output_tokens)
-    if outcome is OK:
-        figures.add("costed", -1)  # counted as free above; what it cost follows
     if usage.cost is None:
         figures.add("unpriced")
     else:
-        figures.add("costed")
         figures.add("cost_nano", usage.cost)
+
+
+def missed_sla(run: BranchRun) -> bool:
+    """Whether a run took longer than its branch's SLA. One that was cut late was on its way to."""
+    sla_s = run.station.sla_s
+    return run.took_s > sla_s if run.outcome is OK else run.outcome in CUT_LATE and sla_s < float("inf")
 
 
 def reasons_of(rollout: Rollout, branch: Branch, mode: str) -> list[str]:
@@ -132,6 +133,11 @@ def reasons_of(rollout: Rollout, branch: Branch, mode: str) -> list[str]:
         "over_budget:usd_per_day": mode == "shadow" and rollout.shadow.usd_per_day is not None,
     }
     return [name for name, may in possible.items() if may]
+
+
+def of_unit(figures: Figures) -> Figures:
+    """How the runs of one branch ended, as evidence of its unit: without their costs, which count by call there."""
+    return Figures({name: count for name, count in figures.counts.items() if name not in _COSTS}, figures.histograms)
 
 
 def of_member(branch: str, figures: Figures) -> Figures:

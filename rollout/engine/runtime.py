@@ -136,7 +136,8 @@ class Runtime:
         self._peek = flags.peek
         self._answers_alike = flags.answers_alike
         self._alike = False  # what it said when the second began
-        self._scoring = Scoring(redactor)
+        self.scoring = Scoring(redactor)
+        self.least_sla_s = min((station.sla_s for station in self.shadow_stations.values()), default=float("inf"))
 
     # ---- what was decided
 
@@ -157,7 +158,7 @@ class Runtime:
         self.fan_outs.deadlines = self._timers.lane(policy.latency_s)
         self._spend_by(policy)
         self.tally.settle_s = policy.settle_s
-        self._scoring.begin(self.view)
+        self.scoring.begin(self.view)
         self.active = self.view.active
 
     def _spend_by(self, policy: Policy) -> None:
@@ -206,7 +207,7 @@ class Runtime:
         own.started += 1
         cell: Cell | Scored = own
         if view.scored and key is not None and key not in view.seen:
-            cell = self._scoring.cell(view, second, own, assignment, key, now + self.tally.offset)
+            cell = self.scoring.cell(view, second, own, assignment, key, now)
         if assignment.runs:
             sample = view.sample
             if sample >= 1.0 or assignment.live or (sample and self.dice() < sample):
@@ -273,7 +274,8 @@ class Runtime:
     def _settle(
         self, view: View, key: str | None, answer: FlagAnswer, own: Mapping[str, FlagAnswer], *, keep: bool
     ) -> Assignment:
-        assignment = view.assignment(view.ceilings(answer, own), view.buckets(key, self.dice))
+        ceilings, buckets = view.ceilings(answer, own), view.buckets(key, self.dice)
+        assignment = view.assignment(ceilings, buckets, keyed=key is not None)
         if keep and key is not None and view.policy.sticky:
             view.remember(key, assignment)
         return assignment
@@ -326,8 +328,7 @@ class Runtime:
         cell.started += 1
         trial.cell = cell
         if key is not None and view.scored:
-            at = trial.started
-            trial.cell = self._scoring.cell(view, second, cell, assignment, key, at + self.tally.offset)
+            trial.cell = self.scoring.cell(view, second, cell, assignment, key, trial.started)
 
     def unrouted(self, trial: Trial) -> None:
         """Count a trial that could not be routed, if nobody did: in no arm."""

@@ -1,77 +1,42 @@
-"""Everything that was counted of the calls which started in one second, and what it comes to by unit and arm when it
-is sealed.
+"""Everything that was counted of the calls which started in one second, under one plan, while it is open.
+
+``sealing`` tells what it comes to by unit and arm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
-from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject
-from rollout.domain.histogram import MANY, Durations, Histogram
+from rollout.domain.evidence import Arm, Figures, Subject
+from rollout.domain.histogram import MANY
 from rollout.domain.routing import Assignment, UnitPlan
 from rollout.engine.branchrun import BranchRun
-from rollout.engine.cells import Cell
-from rollout.engine.runs import OK, RunCell, of_member
+from rollout.engine.cells import Cell, Scored
+from rollout.engine.cleanpairs import CleanPairs
+from rollout.engine.notes import Note
+from rollout.engine.runs import OK, RunCell
 from rollout.engine.station import Station
 
 _MOST_REASONS: Final = 50
+_ALMOST: Final = 1.0 - 1e-6  # of a second, which has an end that is not in it
 SPENT: Final = "spent:"  # by branch, in shadow, in nano-dollars
+NO_TOLERANCES: Final[Mapping[str, float]] = MappingProxyType({})
 
 Runs = Mapping[tuple[str, str], Figures]  # (branch, mode) → figures of its runs
 
 
-class CleanPairs:
-    """Pairs in which every branch ran and matched, and nobody failed: the common case, counted once for all units.
+class Second:
+    """Everything counted of the calls that started in one second under one plan.
 
-    ``control``: control's latencies. The candidate's are the same, as the overlay waits for control, except where a
-    unit was slower: ``slower[unit]`` holds what it took, and what control took.
+    ``number``: epoch seconds by the database's clock, ``offset`` seconds ahead of the loop's when it was opened.
+    ``ends``, ``due``: when it is over, and to be sealed, on the loop's clock: the other may be set meanwhile.
     """
 
-    __slots__ = ("control", "slower")
-
-    def __init__(self, units: int) -> None:
-        self.control = Durations()
-        self.slower: list[Slower | None] = [None] * units
-
-    def was_slower(self, unit: int, candidate_s: float, control_s: float) -> None:
-        """A unit took longer than control in a pair that was added to ``control``."""
-        moved = self.slower[unit]
-        if moved is None:
-            moved = self.slower[unit] = Slower()
-        # Two lists of floats, and no list of pairs: tuples would keep the garbage collector busy.
-        to, away = moved.to, moved.away
-        to.append(candidate_s)
-        away.append(control_s)
-        if len(to) >= MANY:
-            to.fold()
-            away.fold()
-
-    def figures(self, unit: int) -> Figures:
-        control = self.control.histogram()
-        candidate = Histogram(control)
-        if moved := self.slower[unit]:
-            candidate.merge(moved.to.histogram())
-            candidate.merge({bucket: -count for bucket, count in moved.away.histogram().items()})
-        kept = Histogram({bucket: count for bucket, count in candidate.items() if count})
-        pairs = self.control.total
-        return Figures({"pairs": pairs, "matched": pairs}, {"control": control, "candidate": kept})
-
-
-class Slower:
-    """What a unit that was slower than control took, and what control did, which the histogram is to forget."""
-
-    __slots__ = ("away", "to")
-
-    def __init__(self) -> None:
-        self.to = Durations()
-        self.away = Durations()
-
-
-class Second:
-    """Everything counted of the calls that started in one second under one plan."""
-
     __slots__ = (
+        "apart",
+        "apart_runs",
         "begun",
         "cells",
         "clean",
@@ -81,28 +46,41 @@ class Second:
         "funnel",
         "live_runs",
         "number",
+        "offset",
         "pairs",
         "path_s",
         "plans",
         "queued",
         "rollout",
+        "scored",
         "sealed",
         "shadow_runs",
+        "single",
+        "single_pairs",
         "stations",
         "subjects",
-        "tester_runs",
         "version",
         "work_s",
     )
 
-    def __init__(self, rollout: str, number: int, plans: Sequence[UnitPlan], version: int) -> None:
+    def __init__(
+        self,
+        rollout: str,
+        number: int,
+        plans: Sequence[UnitPlan],
+        version: int,
+        tolerances: Mapping[str, float] = NO_TOLERANCES,
+        offset: float = 0.0,
+    ) -> None:
         self.rollout = rollout
         self.number = number
-        self.ends = float("-inf")  # on the loop's clock
-        self.due = 0.0  # to be sealed, on the loop's clock: the database's may be set meanwhile
+        self.offset = offset
+        self.ends = number + 1 - offset
+        self.due = self.ends
         self.plans = plans
         self.version = version
         self.cells: dict[Assignment, Cell] = {}
+        self.scored: list[Scored] = []
         self.funnel = Figures()  # but for the three that nearly every trial counts in:
         self.drawn = 0
         self.begun = 0
@@ -110,13 +88,22 @@ class Second:
         self.work_s = 0.0  # of all trials, like the next
         self.path_s = 0.0
         self.pairs: list[Figures | None] = [None] * len(plans)
-        self.clean = CleanPairs(len(plans))
+        self.single_pairs: list[Figures | None] = [None] * len(plans)  # of them: without a key, where others have one
+        self.clean = CleanPairs(len(plans), tolerances)
+        self.single = CleanPairs(len(plans), tolerances)  # without a key, likewise
+        self.apart = CleanPairs(0, {})  # of callers whose flag does not say auto
         self.live_runs: dict[str, RunCell] = {}
         self.shadow_runs: dict[str, RunCell] = {}
-        self.tester_runs: dict[str, RunCell] = {}
+        self.apart_runs: dict[tuple[str, str], RunCell] = {}
         self.stations: dict[tuple[str, str], Station] = {}  # of the runs
-        self.subjects: list[Subject] = []
+        self.subjects: list[Subject] = []  # of pairs
         self.sealed = False
+
+    def epoch(self, at: float) -> float:
+        """Epoch seconds of a time of this second on the loop's clock. Never of another second, whatever the clocks say:
+        what is scored must be read with its block.
+        """
+        return min(max(at + self.offset, self.number), self.number + _ALMOST)
 
     def cell(self, assignment: Assignment) -> Cell:
         found = self.cells.get(assignment)
@@ -126,10 +113,28 @@ class Second:
 
     def pair(self, unit: int) -> Figures:
         """The figures of pairs (arm P) of a unit, by its index."""
-        found = self.pairs[unit]
-        if found is None:
-            found = self.pairs[unit] = Figures()
-        return found
+        return _at(self.pairs, unit)
+
+    def single_pair(self, unit: int) -> Figures:
+        """What is scored of pairs that count by themselves."""
+        return _at(self.single_pairs, unit)
+
+    def subject(self, unit: int, arm: Arm, key_hash: str, at: float, note: Note, latency: int = -1) -> Subject:
+        """A subject of a unit, by its index. ``at``: epoch seconds; ``latency``: a bucket."""
+        plan = self.plans[unit]
+        return Subject(
+            rollout=self.rollout,
+            unit=plan.name,
+            version=self.version,
+            entry=plan.entry,
+            key_hash=key_hash,
+            arm=arm,
+            started_at=at,
+            marks=note.marks,
+            latency=latency,
+            cost=note.cost,
+            control_cost=note.control_cost,
+        )
 
     def count_run(self, run: BranchRun) -> None:
         """A run of a branch has ended. The common case, a part and no usage, is written out: it is felt."""
@@ -152,9 +157,11 @@ class Second:
         if took > station.sla_s:
             cell.sla_missed += 1
 
-    def count_tester_run(self, run: BranchRun) -> None:
-        """As ``count_run``, for a named tester: counted for this process, but no evidence."""
-        cell = self.tester_runs.setdefault(run.branch, RunCell())
+    def count_apart(self, run: BranchRun) -> None:
+        """As ``count_run``, for a caller whose flag does not say ``auto``: counted for this process, but no
+        evidence.
+        """
+        cell = self.apart_runs.setdefault((run.branch, run.station.mode), RunCell())
         if not self.sealed:
             cell.count(run)
 
@@ -171,20 +178,20 @@ class Second:
         self.funnel.add(name if reason in known or len(known) < _MOST_REASONS else "dispatch:other")
 
     def all_runs(self) -> Runs:
-        """The figures of the runs, those of named testers too."""
+        """The figures of the runs by branch and mode, of all callers."""
         found = dict(self.runs())
-        for branch, cell in self.tester_runs.items():
-            found.setdefault((branch, "live"), Figures()).merge(cell.figures())
+        for key, cell in self.apart_runs.items():
+            found.setdefault(key, Figures()).merge(cell.figures())
         return found
 
     def runs(self) -> Runs:
-        """The figures of the runs, by branch and mode, as evidence: without named testers."""
+        """The figures of the runs that are evidence."""
         both = (("live", self.live_runs), ("shadow", self.shadow_runs))
         return {(name, mode): cell.figures() for mode, cells in both for name, cell in cells.items()}
 
     def steps(self) -> Figures:
         """The funnel so far, from drawn to queued, with all that was dropped on the way."""
-        clean = self.clean.control.total
+        clean = sum(pairs.control.total for pairs in (self.clean, self.single, self.apart))
         found = Figures()
         for name, count in (
             ("drawn", self.drawn),
@@ -201,109 +208,16 @@ class Second:
         found.merge(self.funnel)
         return found
 
-    def seal(self, process: str) -> tuple[list[Block], Figures, Runs]:
-        """The blocks by unit and arm; what the second adds to the process's totals of the rollout, and of its
-        branches.
-        """
+    def seal(self) -> None:
+        """Nothing is counted here any more, and no call finds it open."""
         self.sealed = True
-        by_arm: dict[tuple[int, Arm], Figures] = {}
-        whole = self.steps()
-        for assignment, cell in self.cells.items():
+        self.ends = float("-inf")
+        for cell in self.cells.values():
             cell.seal()
-            self.whole(cell, whole)
-            for index, name in enumerate(assignment.arms):
-                if name:
-                    _arm(cell, index, by_arm.setdefault((index, "A" if name == "A" else "B"), Figures()))
-        runs = self.runs()
-        _spent_in_shadow(runs)
-        for key, station in self.stations.items():
-            if station.orphans:
-                runs[key].add("orphans", station.orphans)
-        unit_of = {name: index for index, plan in enumerate(self.plans) for name in plan.branches}
-        for (name, mode), figures in runs.items():
-            arm: Arm = "B" if mode == "live" else "P"
-            unit = unit_of[name]
-            found = by_arm.setdefault((unit, arm), Figures())
-            found.merge(figures)
-            if len(self.plans[unit].branches) > 1:
-                found.merge(of_member(name, figures))
-        for index, plan in enumerate(self.plans):
-            if len(plan.branches) > 1:
-                _cost_by_call(plan, runs, by_arm, index)
-        for index, pairs in enumerate(self.pairs):
-            if pairs is not None:
-                by_arm.setdefault((index, "P"), Figures()).merge(pairs)
-            if self.clean.control.total:
-                by_arm.setdefault((index, "P"), Figures()).merge(self.clean.figures(index))
-        blocks = [
-            Block(self._key(self.plans[index].name, arm, self.plans[index].entry, process), figures)
-            for (index, arm), figures in by_arm.items()
-        ]
-        if whole:
-            blocks.append(Block(self._key("", "*", 0, process), whole))
-        return blocks, whole, self.all_runs()
-
-    def _key(self, unit: str, arm: Arm, entry: int, process: str) -> BlockKey:
-        return BlockKey(self.rollout, unit, arm, self.version, entry, self.number, 1, process)
-
-    @staticmethod
-    def whole(cell: Cell, whole: Figures) -> None:
-        """Add a cell to the funnel of all calls."""
-        unknown = cell.started - cell.finished
-        faults = cell.faults or ()
-        fallbacks = [fault for fault in faults if fault.fallback]
-        whole.add("calls", cell.started)
-        whole.add("served:candidate", cell.served)
-        whole.add("served:fallback", len(fallbacks))
-        whole.add("served:control", cell.finished - cell.served - len(fallbacks))
-        whole.add("bad", unknown + sum(fault.units is None for fault in faults))
-        for fault in fallbacks:
-            whole.add(f"fallback:{fault.fallback}")
-        histogram = whole.histogram("latency")
-        histogram.merge(cell.took.histogram())
-        for fault in faults:
-            if fault.latency_s is not None:
-                histogram.add(fault.latency_s)
 
 
-def _spent_in_shadow(runs: Runs) -> None:
-    """What each branch cost, by name: a unit may have several, and a budget of the day is one branch's.
-
-    What was booked of that budget, unknown costs by their reservation; the known costs where there is no such budget.
-    """
-    for (name, mode), figures in runs.items():
-        if mode == "shadow" and (spent := max(figures["booked"], figures["cost_nano"])):
-            figures.add(f"{SPENT}{name}", spent)
-
-
-def _cost_by_call(plan: UnitPlan, runs: Runs, by_arm: Mapping[tuple[int, Arm], Figures], unit: int) -> None:
-    """A group has several runs a call, and its cost is that of all of them: count calls where runs were added up."""
-    modes: tuple[tuple[str, Arm], ...] = (("live", "B"), ("shadow", "P"))
-    for mode, arm in modes:
-        members = [figures for name in plan.branches if (figures := runs.get((name, mode))) is not None]
-        if members:
-            calls = max(figures["costed"] + figures["unpriced"] for figures in members)
-            unknown = max(figures["unpriced"] for figures in members)
-            by_arm[unit, arm].counts |= {"costed": calls - unknown, "unpriced": unknown}
-
-
-def _arm(cell: Cell, unit: int, figures: Figures) -> None:
-    """Add a cell to the arm of one unit."""
-    figures.add("calls", cell.started)
-    figures.add("bad", cell.started - cell.finished)
-    figures.histogram("latency").merge(cell.took.histogram())
-    for fault in cell.faults or ():
-        if fault.units is None or unit in fault.units or fault.latency_s is None:
-            figures.add("bad")
-            if fault.fallback:
-                figures.add("fallbacks")
-        else:
-            figures.observe("latency", fault.latency_s)
-
-
-def as_known(cell: Cell) -> Cell:
-    """The cell as far as it is known now: calls under way are not bad yet."""
-    copy = Cell()
-    copy.started = cell.finished
-    copy.served, copy.took, copy.faults = cell.served, cell.took, cell.faults
-    return copy
+def _at(units: list[Figures | None], unit: int) -> Figures:
+    found = units[unit]
+    if found is None:
+        found = units[unit] = Figures()
+    return found

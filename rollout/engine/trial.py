@@ -26,6 +26,7 @@ from rollout.engine.clean import conclude_clean
 from rollout.engine.conclusion import conclude
 from rollout.engine.fanout import FanOut
 from rollout.engine.joining import CONTROL_NOT_JSON, Unjoinable, join
+from rollout.engine.notes import of_call
 from rollout.engine.second import Second
 from rollout.engine.standin import StandIn, may_not_fall_back, no_answer
 
@@ -221,7 +222,10 @@ class Trial:
             runtime.skipped(self.second, "streamed")
             return response
         if cell is not None and reply.status < 500 and not cell.sealed:
-            cell.finish(now - self.started)
+            free = run.usage is None
+            cell.finish(now - self.started, free)
+            if not free:
+                self._note(cell)
         else:
             self._count(self._control_fault())
         self._submit()
@@ -401,10 +405,17 @@ class Trial:
         assert cell is not None
         if cell.sealed:
             self.runtime.tally.late += 1
-        elif fault is not None:
+            return
+        if fault is not None:
             cell.fault(fault)
         else:
             cell.finish(self.runtime.time() - self.started)
+        self._note(cell)
+
+    def _note(self, cell: Cell | Scored) -> None:
+        """Count which of the live units ran, and what they and control cost."""
+        for unit, note in of_call(self):
+            cell.note(unit, note)
 
     def _control_fault(self) -> Fault | None:
         """Control failed: it raised something of its own, or answered 5xx."""
@@ -456,17 +467,17 @@ class Trial:
             self.call,
             shadow,
             self.context,
-            second.count_run if shadow or not assignment.testers else self._count_of_tester,
+            self._count_run if assignment.apart else second.count_run,
             self.fan.runs if self.fan is not None else None,
         )
         return self.fan
 
-    def _count_of_tester(self, run: BranchRun) -> None:
-        """The runs that an ``on`` flag made live are no evidence; those that the bucket did are."""
+    def _count_run(self, run: BranchRun) -> None:
+        """The runs of a branch whose flag does not say ``auto`` for this caller are no evidence."""
         assert self.assignment is not None
         assert self.second is not None
-        tester = run.branch in self.assignment.testers
-        (self.second.count_tester_run if tester else self.second.count_run)(run)
+        apart = run.branch in self.assignment.apart
+        (self.second.count_apart if apart else self.second.count_run)(run)
 
     def begin(self, task: asyncio.Task[Any], now: float) -> Coroutine[Any, Any, None] | None:
         """Run what is not live. Called by the lane (``Runnable``); never raises."""

@@ -14,9 +14,9 @@ from typing import Final
 from rollout.domain.bucketing import BUCKETS, bucket
 from rollout.domain.flags import Ceiling, ceiling
 from rollout.domain.redaction import Redactor
-from rollout.domain.routing import Assignment, UnitPlan, assign, plan_units
+from rollout.domain.routing import Assignment, UnitPlan, assign, plan_units, scored_alone
 from rollout.domain.state import BranchState, Policy
-from rollout.engine.counting import Tally
+from rollout.engine.counting import SeenKeys, Tally
 from rollout.engine.second import Second
 from rollout.ports import FlagAnswer
 
@@ -53,31 +53,39 @@ class View:
         self.after: Mapping[str, Sequence[str]] = {branch.name: branch.after for branch in policy.branches}
         self.unit_of: Mapping[str, int] = {name: at for at, plan in enumerate(self.plans) for name in plan.branches}
         self.flags: tuple[str | None, ...] = tuple(_flag_of(policy, plan) for plan in self.plans)
-        self.scored = tuple(at for at, plan in enumerate(self.plans) if plan.stage_live)
-        if self.stale or not policy.sticky:
-            self.scored = ()
+        #: Whether evidence counts each key once, and not every call.
+        self.scores_keys = policy.scores_keys and not self.stale
+        #: The units, by index, of which the first call of a key is scored.
+        self.scored = tuple(at for at, plan in enumerate(self.plans) if self.scores_keys and plan.stage_live)
+        #: How many times what control took a candidate may take, by the name of the count of those that took longer.
+        self.tolerances = _tolerances(policy)
         self.by_key: dict[str, Assignment] = {}
         self.hashes: dict[str, str] = {}  # of keys, as they are stored
-        self.seen: set[str] = set()  # keys whose first call in this view was looked at for scoring
-        self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...]], Assignment] = {}
+        self.seen: set[str] = set()  # keys whose first call is known to be scored, as far as it can be
+        self.paired: set[str] = set()  # keys whose first pair of every unit is known
+        self.first_calls: Sequence[SeenKeys] = ()  # by unit, like the next: set once, when this is made the view
+        self.first_pairs: Sequence[SeenKeys] = ()
+        self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...], tuple[int, ...]], Assignment] = {}
         self._tally = tally
-        self.open = Second(
-            policy.rollout, -1, self.plans, self.version
-        )  # counted in by nobody: the first call opens another
+        self.open = Second(policy.rollout, -1, self.plans, self.version)  # is over: the first call opens another
 
     def second(self, number: int) -> Second:
         """The open second of that number (epoch seconds)."""
-        if self.open.number != number:
-            self.open = self._tally.second(number, self.plans, self.version)
+        self.open = self._tally.second(number, self.plans, self.version, self.tolerances)
         return self.open
 
-    def assignment(self, ceilings: Sequence[Ceiling], buckets: Sequence[int]) -> Assignment:
-        """How a caller with these ceilings and buckets (one each by unit) is treated. Equal answers are one object."""
+    def assignment(self, ceilings: Sequence[Ceiling], buckets: Sequence[int], *, keyed: bool = True) -> Assignment:
+        """How a caller with these ceilings and buckets (one each by unit) is treated. Equal answers are one object.
+        ``keyed``: whether the caller has a key.
+        """
+        single = self.scores_keys and not keyed
         drawn = tuple(number < plan.limit for number, plan in zip(buckets, self.plans, strict=True))
-        alike = (tuple(ceilings), drawn)
+        alike = (tuple(ceilings), drawn, scored_alone(self.plans, ceilings, buckets) if single else ())
         found = self._alike.get(alike)
         if found is None:
-            found = self._alike[alike] = assign(self.plans, self.after, ceilings, buckets)
+            if len(self._alike) >= MAX_KEYS:  # of many units, that each draw their own
+                self._alike.clear()
+            found = self._alike[alike] = assign(self.plans, self.after, ceilings, buckets, single=single)
         return found
 
     def ceilings(self, answer: FlagAnswer, own: Mapping[str, FlagAnswer]) -> tuple[Ceiling, ...]:
@@ -90,18 +98,10 @@ class View:
             return [int(dice() * BUCKETS) for _ in self.plans]
         return [bucket(plan.salt, key) if 0 < plan.limit < BUCKETS else 0 for plan in self.plans]
 
-    def bucket(self, unit: int, key: str) -> int:
-        """The bucket of a key for a unit, by its index."""
-        return bucket(self.plans[unit].salt, key)
-
-    def first(self, key: str) -> bool:
-        """Whether this is the key's first call in this view (bounded: a key may be looked at again)."""
-        if key in self.seen:
-            return False
-        if len(self.seen) >= MAX_KEYS:
-            self.seen.clear()
-        self.seen.add(key)
-        return True
+    def scores(self, unit: int, key: str) -> bool:
+        """Whether a key is scored in its arm of a unit, by its index."""
+        plan = self.plans[unit]
+        return plan.earlier == 0 or plan.scores(bucket(plan.salt, key))
 
     def remember(self, key: str, assignment: Assignment) -> None:
         """Keep what was worked out for a key; when too many are kept, all are forgotten."""
@@ -109,12 +109,29 @@ class View:
             self.by_key.clear()
         self.by_key[key] = assignment
 
+    def remember_in(self, keys: set[str], key: str) -> None:
+        """Keep a key in ``seen`` or ``paired``, bounded likewise: one that was forgotten is looked at again."""
+        if len(keys) >= MAX_KEYS:
+            keys.clear()
+        keys.add(key)
+
     def hash_of(self, key: str, redactor: Redactor) -> str:
         """The hash of a key, kept in ``hashes`` for its next call."""
-        if len(self.hashes) >= MAX_KEYS:
-            self.hashes.clear()
-        found = self.hashes[key] = redactor.key(key)
+        found = self.hashes.get(key)
+        if found is None:
+            if len(self.hashes) >= MAX_KEYS:
+                self.hashes.clear()
+            found = self.hashes[key] = redactor.key(key)
         return found
+
+
+def _tolerances(policy: Policy) -> Mapping[str, float]:
+    """Of the sequential latency gates, each tolerance once."""
+    return {
+        f"slower:{gate.worse_by:g}": 1.0 + gate.worse_by
+        for gate in policy.gates
+        if gate.kind == "latency" and gate.mode == "sequential" and gate.worse_by is not None
+    }
 
 
 def _same_code(policy: Policy, declared: Policy) -> bool:

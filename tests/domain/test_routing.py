@@ -166,12 +166,32 @@ def test_whatever_is_decided_every_branch_that_runs_has_what_it_comes_after(
 def test_a_plan_says_where_a_branch_stands() -> None:
     moved = state(stage=3, share=0.25, entry=4)
     (found,) = plan_units(policy_of(), {"orders": moved})
-    assert (found.limit, found.earlier, found.entry, found.shadow, found.testers) == (2_500, 500, 4, True, True)
+    assert (found.limit, found.entry, found.shadow, found.testers) == (2_500, 4, True, True)
 
 
-def test_the_first_live_stage_has_nobody_who_was_live_before() -> None:
-    (found,) = plan_units(policy_of(), {"orders": state(stage=1, share=0.01)})
-    assert (found.limit, found.earlier) == (100, 0)
+@pytest.mark.parametrize(("sticky", "keyed", "earlier"), [(True, True, 500), (False, True, 0), (True, False, 0)])
+def test_who_was_live_before_is_known_where_callers_keep_their_bucket(sticky: bool, keyed: bool, earlier: int) -> None:
+    """Whatever the ramp says by now: what counts is the share that was live."""
+    policy = replace(policy_of(), sticky=sticky, keyed=keyed)
+    (found,) = plan_units(policy, {"orders": state(stage=3, share=0.25, earlier=0.05)})
+    assert (found.limit, found.earlier) == (2_500, earlier)
+
+
+@pytest.mark.parametrize(("at", "scored"), [(0, False), (499, False), (500, True), (2_499, True), (2_500, True)])
+def test_who_was_live_before_is_not_scored_again(at: int, scored: bool) -> None:
+    one = plan(limit=2_500, earlier=500)
+    assert one.scores(at) == scored
+    assert assign([one], NO_ORDER, ["auto"], [at], single=True).single == ((0,) if scored else ())
+
+
+@pytest.mark.parametrize("flag", ["off", "shadow", "on"])
+def test_whose_flag_does_not_follow_the_ramp_is_evidence_of_nothing(flag: Ceiling) -> None:
+    found = assign([plan("a", limit=2_500), plan("b", limit=2_500)], NO_ORDER, ["auto", flag], [0, 0], single=True)
+    assert (found.arms, found.apart, found.single) == (("B", ""), frozenset("b"), (0,))
+
+
+def test_in_shadow_nobody_is_scored_by_an_arm() -> None:
+    assert assign([plan(limit=0)], NO_ORDER, ["auto"], [0], single=True).single == ()
 
 
 def test_a_branch_that_was_rolled_back_has_no_testers_and_goes_on_in_shadow() -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rollout import Branch, Budget, Shadow
 from rollout.domain.bucketing import bucket
-from rollout.domain.evidence import Figures, marks_of
+from rollout.domain.evidence import Figures
 from rollout.domain.routing import assign, plan_units
 from rollout.domain.state import BranchState
 from rollout.engine.cells import Fault
-from rollout.engine.counting import SeenKeys, Tally
+from rollout.engine.counting import Tally
 from rollout.testing import FakeFlags, FixedDice, sample_policy
 from tests.support.trials import (
     HttpError,
@@ -379,65 +379,6 @@ async def test_a_key_that_is_not_sticky_is_drawn_anew_too() -> None:
     async with running(rollout, live={"a": 0.25}) as world:
         live = [(await world.get(key="alice")).json()["a"] == 9 for _ in range(2_000)]
         assert sum(live) / 2_000 == pytest.approx(0.25, abs=0.03)
-
-
-# Keys that are scored
-
-
-async def test_a_key_is_scored_once_in_a_stage_and_again_in_the_next() -> None:
-    async with running(rollout_of(), live={"a": 0.5}) as world:
-        for _ in range(3):
-            for number in range(20):
-                await world.get(key=f"user-{number}")
-        _, subjects = world.runtime.tally.seal(everything=True)
-        assert len(subjects) == len({subject.key_hash for subject in subjects}) == 20
-        world.stand(a=0.5)  # a new view of the same stage
-        await world.get(key="user-1")
-        assert world.runtime.tally.seal(everything=True)[1] == []
-
-
-async def test_a_call_without_a_key_is_not_scored_as_a_subject() -> None:
-    async with running(rollout_of(), live={"a": 0.5}) as world:
-        for _ in range(20):
-            await world.get(key=None)
-        assert world.runtime.tally.seal(everything=True)[1] == []
-
-
-@pytest.mark.parametrize("instant", [True, False])
-async def test_a_subject_is_bad_where_its_first_call_was(instant: bool) -> None:
-    rollout = rollout_of(Branch("a", giving(ValueError()), part="$.a"))
-    async with running(rollout, live={"a": 1.0}, flags=FakeFlags(instant=instant)) as world:
-        await world.get(key="alice")
-        (subject,) = world.runtime.tally.seal(everything=True)[1]
-        assert (subject.arm, subject.marks, subject.latency) == ("B", marks_of("bad"), -1)
-
-
-async def test_keys_that_were_live_in_an_earlier_stage_are_not_scored_again() -> None:
-    async with running(rollout_of()) as world:
-        view = world.runtime.view
-        assert view is not None
-        world.stand(a=0.5)
-        moved = {name: state.moved(stage=5, share=0.5) for name, state in world.runtime.view.states.items()}  # type: ignore[union-attr]
-        world.runtime.decide(view.policy, moved)
-        earlier = world.runtime.view.plans[0].earlier  # type: ignore[union-attr]
-        assert earlier > 0
-        for number in range(100):
-            await world.get(key=f"user-{number}")
-        _, subjects = world.runtime.tally.seal(everything=True)
-        known = sum(bucket("profile/a", f"user-{number}") < earlier for number in range(100))
-        assert len(subjects) == 100 - known
-
-
-def test_when_too_many_keys_were_seen_a_stable_half_of_them_goes_on_being_scored() -> None:
-    seen = SeenKeys()
-    dice = random.Random(1)
-    keys = [dice.getrandbits(64) for _ in range(200_001)]
-    assert all(seen.first(key) for key in keys)
-    assert not any(seen.first(key) for key in keys[:1_000])
-    fresh = [dice.getrandbits(64) for _ in range(10_000)]
-    taken = [key for key in fresh if seen.first(key)]
-    assert all(key < 2**63 for key in taken)
-    assert len(taken) == pytest.approx(5_000, abs=300)
 
 
 # A call that cannot be routed
