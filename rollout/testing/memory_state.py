@@ -311,7 +311,8 @@ def _decision(
 
 
 def _checkpoint_json(one: GateCheckpoint) -> str:
-    return json.dumps({field.name: getattr(one, field.name) for field in fields(one)})
+    values = {field.name: getattr(one, field.name) for field in fields(one)}
+    return json.dumps(values, allow_nan=False)  # no database of ours stores NaN
 
 
 def _conflict(before: BranchState, stored: BranchState | None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from rollout.domain.state import BranchState, FlagOverride, Lease
 from rollout.errors import DatabaseError
-from rollout.ports import Backend, GateCheckpoint
+from rollout.ports import Backend, GateCheckpoint, Span
 from rollout.testing import sample_batch, sample_block, sample_change, sample_decision, sample_policy, sample_trial
 from tests.contract.places import Place
 
@@ -29,6 +29,7 @@ METHODS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "holder": lambda b: b.state.holder("controller"),
     "release": lambda b: b.state.release(LEASE),
     "checkpoint": lambda b: b.state.checkpoint("profile", "orders"),
+    "checkpoints": lambda b: b.state.checkpoints(),
     "save_checkpoints": lambda b: b.state.save_checkpoints([CHECKPOINT], None),
     "set_flag": lambda b: b.state.set_flag(FLAG),
     "clear_flag": lambda b: b.state.clear_flag("profile", None, "ann", "done"),
@@ -36,6 +37,7 @@ METHODS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "fenced": lambda b: b.state.fenced(),
     "append": lambda b: b.ledger.append(sample_batch(sample_block(1))),
     "closed_blocks": lambda b: b.ledger.closed_blocks("profile", "orders", 1, 1, 0, 1),
+    "blocks_of": lambda b: b.ledger.blocks_of([Span("profile", "orders", 1, 1, 0, 1)]),
     "totals": lambda b: b.ledger.totals("profile"),
     "series": lambda b: b.ledger.series("profile", "orders", 0, 60, 60),
     "late": lambda b: b.ledger.late("profile"),

@@ -1,6 +1,7 @@
 """Who may decide: a lease with an epoch; and what the leader keeps between ticks."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,31 @@ async def test_a_later_checkpoint_takes_the_place_of_the_earlier(state: StateSto
     await state.save_checkpoints([checkpoint(100)], None)
     await state.save_checkpoints([checkpoint(200, entry=2)], None)
     assert await state.checkpoint("profile", "orders") == checkpoint(200, entry=2)
+
+
+async def test_the_account_and_every_number_of_a_checkpoint_come_back(state: StateStore) -> None:
+    states = {"errors": {"log_e": -0.1 + 0.3, "past": [1e-300, 2**40], "capital": None, "names": {"ü": [[1, 2]]}}}
+    saved = GateCheckpoint(
+        rollout="profile", unit="orders", entry=7, version=3, closed_second=9, states=states, account=5
+    )
+    await state.save_checkpoints([saved], None)
+    assert await state.checkpoint("profile", "orders") == saved
+
+
+async def test_checkpoints_are_read_all_at_once_or_those_of_some_rollouts(state: StateStore) -> None:
+    orders, tickets = checkpoint(), checkpoint(7, unit="tickets")
+    search = replace(checkpoint(9), rollout="search")
+    await state.save_checkpoints([orders, tickets, search], None)
+    of_profile = {("profile", "orders"): orders, ("profile", "tickets"): tickets}
+    assert await state.checkpoints() == of_profile | {("search", "orders"): search}
+    assert await state.checkpoints(["profile", "nobody's"]) == of_profile
+    assert await state.checkpoints([]) == {}
+
+
+async def test_a_thousand_checkpoints_come_back(state: StateStore) -> None:
+    saved = [checkpoint(number, unit=f"u{number}") for number in range(1_000)]
+    await state.save_checkpoints(saved, None)
+    assert await state.checkpoints() == {("profile", one.unit): one for one in saved}
 
 
 async def test_saving_no_checkpoint_is_fine(state: StateStore) -> None:

@@ -41,7 +41,15 @@ async def current(state: StateStore, branch: str = "orders") -> BranchState:
 async def test_a_transition_is_stored_whole(state: StateStore) -> None:
     (orders,) = await registered(state)
     after = orders.moved(
-        stage=3, share=0.25, mode=Mode.paused, shadow=False, entry=2, approved=0.5, cause="latency p95 breached"
+        stage=3,
+        share=0.25,
+        mode=Mode.paused,
+        shadow=False,
+        entry=3,
+        approved=0.5,
+        cause="latency p95 breached",
+        account=2,
+        earlier=0.05,
     )
 
     (written,) = await state.transition(Change(before=[orders], after=[after], decision=sample_decision()))
@@ -49,6 +57,11 @@ async def test_a_transition_is_stored_whole(state: StateStore) -> None:
     assert written == replace(after, entered_at=written.entered_at)
     assert await current(state) == written
     assert written.version == orders.version + 1
+
+
+async def test_an_account_begins_with_the_branch(state: StateStore) -> None:
+    (orders,) = await registered(state)
+    assert (orders.account, orders.entry, orders.earlier) == (1, 1, 0.0)
 
 
 async def test_a_transition_raises_the_revision(state: StateStore) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from rollout.domain.state import BranchState
 from rollout.errors import DatabaseError, SchemaError
+from rollout.ports import GateCheckpoint
 from rollout.resources import shipped
 from rollout_sql import open_backend, schema
 from rollout_sql.database import Database
@@ -162,6 +164,49 @@ async def test_a_database_of_the_first_revision_keeps_what_it_has(url: str) -> N
     assert await schema.upgrade(url) == schema.known()[-1]
     assert await schema.check(url) == []
     assert await run(url, "SELECT holder FROM rollout_leases") == ["b"]
+
+
+STATE = """INSERT INTO rollout_branch_states
+    (rollout, branch, stage, share, mode, shadow, entered_at, entry, version, cause, epoch)
+    VALUES ('profile', 'orders', 2, 0.05, 'active', true, 1000.5, 3, 9, '', 4)"""
+GATES = """INSERT INTO rollout_gate_states (rollout, unit, entry, version, closed_second, states)
+    VALUES ('profile', 'orders', 3, 2, 1100, '{"errors": {"n": 5}}')"""
+SUBJECT = """INSERT INTO rollout_subjects (rollout, unit, entry, key_hash, arm, started_at, bad, latency)
+    VALUES ('profile', 'orders', 3, '00000000000a11ce', 'B', 1050.5, true, -1)"""
+
+
+async def test_an_account_of_a_branch_that_is_there_already_begins_with_its_stage(url: str) -> None:
+    await schema.upgrade(url, "0002")
+    await run(url, STATE, GATES, SUBJECT)
+
+    await schema.upgrade(url)
+
+    assert await schema.check(url) == []
+    backend = await open_backend(url)
+    try:
+        assert (await backend.state.load()).states["profile"]["orders"] == BranchState(
+            rollout="profile", branch="orders", stage=2, share=0.05, entered_at=1000.5, entry=3, version=9, account=3
+        )
+        assert await backend.state.checkpoints() == {
+            ("profile", "orders"): GateCheckpoint("profile", "orders", 3, 2, 1100, {"errors": {"n": 5}}, account=3)
+        }
+        assert await backend.ledger.closed_blocks("profile", "orders", 3, 2, 0, 2_000) == []
+    finally:
+        await backend.close()
+
+
+async def test_the_older_code_may_go_on_writing_beside_the_newer_schema(url: str) -> None:
+    await schema.upgrade(url)
+    await run(url, STATE, GATES, SUBJECT)
+    assert await run(url, "SELECT account FROM rollout_branch_states") == [1]
+    assert await run(url, "SELECT earlier FROM rollout_branch_states") == [0.0]
+
+
+async def test_no_key_of_a_caller_stays_behind_in_the_older_table(url: str) -> None:
+    await schema.upgrade(url, "0002")
+    await run(url, SUBJECT)
+    await schema.upgrade(url)
+    assert await run(url, "SELECT count(*) FROM rollout_subjects") == [0]
 
 
 # SQL for an administrator

@@ -1,5 +1,7 @@
 """Where a branch stands when its ramp changes under it."""
 
+from dataclasses import replace
+
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import BranchState, Mode
 from rollout_sql.refit import lowered, moved_to
@@ -37,6 +39,19 @@ def test_shadow_fits_every_ramp_and_a_rolled_back_branch_beyond_its_end_is_in_sh
 def test_lowered_is_the_next_share_below_entered_anew() -> None:
     after = lowered(NEW, state(3, 0.5))
     assert (after.stage, after.share, after.entry) == (2, 0.25, 2)
+
+
+def test_lowered_begins_a_new_account() -> None:
+    before = replace(state(3, 0.5), entry=4, account=2, earlier=0.25)
+    after = lowered(NEW, before)
+    assert (after.entry, after.account, after.earlier) == (5, 5, 0.0)
+
+
+def test_another_stage_of_the_same_share_keeps_its_account() -> None:
+    before = replace(state(3, 0.25), entry=4, account=2, earlier=0.05)
+    after = moved_to(NEW, before)
+    assert after is not None
+    assert (after.account, after.earlier) == (2, 0.05)
 
 
 def test_a_completed_branch_that_is_lowered_is_active_again() -> None:
