@@ -147,18 +147,22 @@ class Policy:
     routes: Sequence[str] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     registered_at: float = 0.0
+    _units: Mapping[str, tuple[BranchPolicy, ...]] = field(init=False, repr=False, compare=False)
 
     @property
     def scores_keys(self) -> bool:
         """Whether callers keep their bucket, so that evidence counts each of them once; else it counts calls."""
         return self.sticky and self.keyed
 
-    def units(self) -> dict[str, tuple[BranchPolicy, ...]]:
-        """Unit name → its branches, in the order declared."""
+    def __post_init__(self) -> None:
         found: dict[str, list[BranchPolicy]] = {}
         for branch in self.branches:
             found.setdefault(branch.unit, []).append(branch)
-        return {name: tuple(members) for name, members in found.items()}
+        object.__setattr__(self, "_units", {name: tuple(members) for name, members in found.items()})
+
+    def units(self) -> Mapping[str, tuple[BranchPolicy, ...]]:
+        """Unit name → its branches, in the order declared."""
+        return self._units
 
     def branch(self, name: str) -> BranchPolicy | None:
         return next((branch for branch in self.branches if branch.name == name), None)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rollout.domain.changes import entered, entered_text
@@ -76,8 +77,9 @@ class Controller:
         self._lease: Lease | None = None
         self._epoch = -1
         self._evidence: dict[Unit, Evidence] = {}
+        self._snapshot: Snapshot | None = None
         self._revision = -1
-        self._read: int | None = None  # the newest decision that is counted; None until this process leads
+        self._heard_to: int | None = None  # the newest decision that is counted; None until this process leads
         self._kept_house_at = clock.monotonic()
         self._stopping = False
         self._failing = False
@@ -89,16 +91,16 @@ class Controller:
             self._lease = None if self._stopping else await self._state.lease(LEASE, self.holder, _LEASE_S)
             self.leader = self._lease is not None
             if self._lease is None:
-                self._revision, self._read = -1, None
+                self._revision, self._heard_to = -1, None
                 self._evidence = {}
                 return
             if self._lease.epoch != self._epoch:  # another led in between
-                self._epoch, self._evidence = self._lease.epoch, {}
+                self._epoch, self._evidence, self._snapshot = self._lease.epoch, {}, None
             try:
                 await self._lead(self._lease)
                 self.last_success_at = self._clock.wall()
             except BaseException as error:  # what is known here may be ahead of what is stored: read it again
-                self._evidence = {}
+                self._evidence, self._snapshot = {}, None
                 if not isinstance(error, Fenced):
                     raise
                 self.leader = False
@@ -106,7 +108,7 @@ class Controller:
                 log.warning("%s", error, extra={"event": "fenced"})
 
     async def _lead(self, lease: Lease) -> None:
-        snapshot = await self._state.load()
+        snapshot = await self._read()
         await self._hear_people(snapshot)
         desks = {
             rollout: Desk(self._state, policy, snapshot, lease, self._note)
@@ -128,6 +130,15 @@ class Controller:
         self.verdicts = verdicts
         await self._save(lease)
         await self._keep_house(snapshot)
+
+    async def _read(self) -> Snapshot:
+        """Everything decided; what was read before, if nothing has changed since."""
+        known = self._snapshot
+        if known is None or await self._state.revision() != known.revision:
+            self._snapshot = await self._state.load()
+        else:
+            self._snapshot = replace(known, now=await self._state.now())
+        return self._snapshot
 
     async def _gather(self, cases: Sequence[Case]) -> None:
         """Bring the evidence of these units up to date: what is known of them here, else of their checkpoints."""
@@ -173,8 +184,8 @@ class Controller:
         if snapshot.revision == self._revision:
             return
         newest = await self._state.decisions(limit=_MOST_HEARD)
-        known, self._revision = self._read, snapshot.revision
-        self._read = newest[0].number if newest else 0
+        known, self._revision = self._heard_to, snapshot.revision
+        self._heard_to = newest[0].number if newest else 0
         for decision in reversed(newest):
             if known is not None and decision.number > known and decision.trigger is Trigger.person and decision.moves:
                 await self._heard(decision)

@@ -107,25 +107,25 @@ class Account:
     @property
     def log_e(self) -> float:
         """The logarithm of the account."""
-        return log_sum_exp([self._weighted(gate) for gate in self._gates])
+        return log_sum_exp(self._holdings())
 
-    def _weighted(self, gate: SequentialGate) -> float:
-        return gate.log_e - log(len(self._gates))
+    def _holdings(self) -> list[float]:
+        """The logarithm of what each gate holds of the account."""
+        share = log(len(self._gates))
+        return [gate.log_e - share for gate in self._gates]
 
     def findings(self, stage: Stage, now: float) -> list[Finding]:
-        """A finding of each gate, and of the draw of calls where it is at fault. Never raises: a gate that cannot judge
-        is an ``error`` finding.
-        """
-        limit = log_limit(stage.units)
-        found = [gate.finding(stage, now, log_e=self._weighted(gate), log_limit=limit) for gate in self._gates]
-        breached = self.log_e >= limit
-        if breached and found:
-            cause = max(range(len(found)), key=lambda index: self._weighted(self._gates[index]))
+        """A finding of each gate, and of the draw of calls where it is at fault. ``now``: epoch seconds."""
+        limit, holdings = log_limit(stage.units), self._holdings()
+        found = [
+            gate.finding(stage, now, log_e=held, log_limit=limit)
+            for gate, held in zip(self._gates, holdings, strict=True)
+        ]
+        if log_sum_exp(holdings) >= limit:
+            most = max(holdings)
             found = [
-                self._breach(finding, stage)
-                if index == cause or self._weighted(self._gates[index]) >= limit
-                else finding
-                for index, finding in enumerate(found)
+                self._breach(finding, stage) if held >= min(most, limit) else finding
+                for finding, held in zip(found, holdings, strict=True)
             ]
         return [*found, *self._allocation(stage, now)]
 
