@@ -30,6 +30,8 @@ _RAMP: Final = """\
 #   soak: the least time at each stage       bake: the time at the last one, before a branch is completed
 #   approve: stages that only a person may let a branch enter, as "25% 100%"
 #   freeze: windows (UTC) without promotion, as ["Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"]
+#   harm: the most of all calls that a step may leave worse off; more of it needs fewer calls and less time
+#   deadline: "none", or the most time at one stage before a person decides
 #   auto: whether the controller promotes by itself; a rollback is always by itself"""
 
 _SHADOW: Final = """\
@@ -51,10 +53,12 @@ _PRICE: Final = ("0.15", "0.60", "0.075")
 
 _GATES: Final = """\
 # The checks of every step, against control at the same moment. They replace the gates of the code as a whole.
-# Each takes window, minimum (calls), fewest (bad outcomes that make a breach) and consecutive (looks in a row).
 #   errors      worse_by in points, at_most       latency   q, worse_by relative, at_most, as "800ms"
-#   mismatches  at_most                           cost      usd_per_call, worse_by relative
-#   sla         at_most                           fallbacks at_most"""
+#   mismatches  at_most, beyond_noise             cost      usd_per_call, worse_by relative
+#   sla         at_most                           fallbacks at_most
+# Each judges by its mode: "sequential", the default, by evidence that adds up, with a bound on how often a healthy
+# branch is rolled back; "threshold" by a limit over a window, without such a bound. Only a threshold gate takes window,
+# minimum (calls), fewest (bad outcomes that make a breach) and consecutive (looks in a row)."""
 
 _SAMPLE: Final = Policy(
     rollout="profile",
@@ -94,6 +98,8 @@ def _ramp(ramp: Ramp) -> Iterator[str]:
     yield f"approve = {_shares(ramp.approve)}" if ramp.approve else '# approve = "100%"'
     windows = ", ".join(map(_text, ramp.freeze))
     yield f"freeze = [{windows}]" if windows else '# freeze = ["Fri 16:00 - Mon 08:00"]'
+    yield f"harm = {_share(ramp.harm)}"
+    yield f"deadline = {_duration(ramp.deadline_s)}" if ramp.deadline_s is not None else '# deadline = "7d"'
     yield f"auto = {str(ramp.auto).lower()}"
 
 
@@ -152,8 +158,14 @@ def _gate(gate: GateSpec) -> Iterator[str]:
         yield 'worse_by = "none"'
     if gate.at_most is not None:
         yield _limit(gate.kind, gate.at_most)
-    if gate.mode != "threshold":
-        yield f'mode = "{gate.mode}"'
+    if gate.beyond_noise:
+        yield "beyond_noise = true"
+    yield f'mode = "{gate.mode}"'
+    if not gate.sequential:
+        yield from _window(gate)
+
+
+def _window(gate: GateSpec) -> Iterator[str]:
     yield f"window = {_duration(gate.window_s)}"
     yield f"minimum = {gate.minimum}"
     if gate.kind != "cost":

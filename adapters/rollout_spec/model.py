@@ -13,7 +13,8 @@ from rollout.domain.ramp import Ramp
 from . import values
 from .values import refuse
 
-_SUFFIXED: Final = {"soak": "soak_s", "bake": "bake_s"}
+_SUFFIXED: Final = {"soak": "soak_s", "bake": "bake_s", "deadline": "deadline_s"}
+_OF_THRESHOLDS: Final = ("window", "minimum", "fewest", "consecutive")
 
 
 class Table(BaseModel):
@@ -39,6 +40,10 @@ class RampTable(Table):
     """Stages that only a person may let a branch enter: "25% 100%"."""
     freeze: values.Windows = ()
     """Windows (UTC) without promotion: "Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"."""
+    harm: values.Harm | None = None
+    """The most of all calls that a step may leave worse off: "0.25%". More needs less evidence, so less time."""
+    deadline: values.Deadline = None
+    """The most time at one stage before a person decides: "7d"; "none": no limit."""
     auto: values.Flag = True
     """Whether the controller promotes by itself; a rollback is always by itself."""
 
@@ -106,19 +111,22 @@ class PriceTable(Table):
 class GateTable(Table):
     """What every gate takes."""
 
-    mode: values.GateMode = "threshold"
-    """How it judges."""
+    mode: values.GateMode = "sequential"
+    """How it judges. Default sequential: by evidence, with an error bound. threshold: by a limit over a window."""
     window: values.WindowSpan = 60.0
-    """How far back it looks. Default 1m; a quiet rollout looks back further, until `minimum` calls."""
+    """Of threshold gates: how far back it looks. Default 1m; a quiet rollout looks back until `minimum` calls."""
     minimum: values.Count = 50
-    """The fewest calls that it judges. Default 50."""
+    """Of threshold gates: the fewest calls that it judges. Default 50."""
     consecutive: values.Count = 1
-    """How many looks in a row must breach. Default 1."""
+    """Of threshold gates: how many looks in a row must breach. Default 1."""
 
     renamed: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="after")
-    def _has_a_limit(self) -> GateTable:
+    def _can_judge(self) -> GateTable:
+        unused = [name for name in _OF_THRESHOLDS if name in self.model_fields_set]
+        if unused and self.mode != "threshold":
+            raise refuse(f'a sequential gate has no {" or ".join(unused)}; delete it, or write mode = "threshold"')
         if problems := self.spec().problems():
             raise refuse(*problems)
         return self
@@ -135,12 +143,19 @@ class Errors(GateTable):
     """The candidate fails more often than control at the same moment."""
 
     kind: Literal["errors"]
-    worse_by: values.MaybeShare = 0.01
-    """How much the rate may lie above control's, in points: "1%". Default 1%; "none": no such limit."""
+    worse_by: values.MaybeShare = 0.0
+    """How much the rate may lie above control's, in points: "1%". Default 0, of threshold gates 1%; "none": no such
+    limit, which needs at_most."""
     at_most: values.MaybeShare = None
     """The rate may not lie above this, whatever control does."""
     fewest: values.Count = 3
-    """The fewest failures that make a breach. Default 3."""
+    """Of threshold gates: the fewest failures that make a breach. Default 3."""
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Errors:
+        if self.worse_by is None and self.at_most is None:
+            raise refuse("it has no limit; give at_most or worse_by")
+        return self
 
 
 class Latency(GateTable):
@@ -155,7 +170,7 @@ class Latency(GateTable):
     at_most: values.MaybeDuration = None
     """A limit of its own: "800ms"."""
     fewest: values.Count = 3
-    """The fewest slow calls that make a breach. Default 3."""
+    """Of threshold gates: the fewest slow calls that make a breach. Default 3."""
 
 
 class Mismatches(GateTable):
@@ -163,9 +178,12 @@ class Mismatches(GateTable):
 
     kind: Literal["mismatches"]
     at_most: values.Share = 0.001
-    """Their share. Default 0.1%."""
+    """Their share of the calls in which both sides answered. Default 0.1%."""
+    beyond_noise: values.Flag = False
+    """Whether only what differs more often than control from itself counts; it needs shadow.noise and many more
+    calls."""
     fewest: values.Count = 3
-    """The fewest that make a breach. Default 3."""
+    """Of threshold gates: the fewest that make a breach. Default 3."""
 
 
 class Cost(GateTable):
@@ -185,7 +203,7 @@ class Sla(GateTable):
     at_most: values.Share = 0.05
     """Their share. Default 5%."""
     fewest: values.Count = 3
-    """The fewest that make a breach. Default 3."""
+    """Of threshold gates: the fewest that make a breach. Default 3."""
 
 
 class Fallbacks(GateTable):
@@ -195,7 +213,7 @@ class Fallbacks(GateTable):
     at_most: values.Share = 0.01
     """Their share. Default 1%."""
     fewest: values.Count = 3
-    """The fewest that make a breach. Default 3."""
+    """Of threshold gates: the fewest that make a breach. Default 3."""
 
 
 Gate = Annotated[Errors | Latency | Mismatches | Cost | Sla | Fallbacks, Field(discriminator="kind")]

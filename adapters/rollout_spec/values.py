@@ -55,6 +55,14 @@ def read_share(value: object, most: float = 1.0) -> float:
     return found
 
 
+def read_harm(value: object) -> float:
+    """A harm budget of ``"0.25%"`` or ``0.0025``: a share above 0."""
+    found = read_share(value)
+    if not found:
+        raise refuse(f'{shown(value)} leaves no step that could be shown to be safe; write for example "0.25%"')
+    return found
+
+
 def read_excess(value: object) -> float:
     """A relative excess of ``"150%"`` or ``1.5``."""
     return read_share(value, most=100.0)
@@ -207,6 +215,11 @@ _SHARES_SCHEMA: Final = {
 
 
 Share = Annotated[float, PlainValidator(read_share), _either(_SHARE_SCHEMA, _PERCENT_SCHEMA)]
+Harm = Annotated[
+    float,
+    PlainValidator(read_harm),
+    _either({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, _PERCENT_SCHEMA),
+]
 MaybeShare = Annotated[
     float | None, PlainValidator(optional(read_share)), _either(_SHARE_SCHEMA, _PERCENT_SCHEMA, _NONE_SCHEMA)
 ]
@@ -242,6 +255,12 @@ def duration(least: float = 0.0, most: float = 1e9) -> tuple[PlainValidator, Wit
     return PlainValidator(lambda value: read_duration(value, least, most)), _either(schema, _TIME_SCHEMA)
 
 
+_LEAST_DEADLINE: Final = 1e-3
+Deadline = Annotated[
+    float | None,
+    PlainValidator(optional(lambda value: read_duration(value, _LEAST_DEADLINE))),
+    _either({"type": "number", "minimum": _LEAST_DEADLINE}, _TIME_SCHEMA, _NONE_SCHEMA),
+]
 _soak, _window, _latency, _ttl = duration(), duration(1e-3), duration(1e-3, 3600.0), duration(1.0, 10 * 366 * 86400.0)
 Soak = Annotated[float, _soak[0], _soak[1]]
 WindowSpan = Annotated[float, _window[0], _window[1]]

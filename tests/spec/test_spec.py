@@ -24,6 +24,7 @@ from rollout.domain.ramp import Ramp
 from rollout.domain.state import SETTABLE, BranchPolicy, Policy
 from rollout.errors import Problem, SpecError, UnknownName
 from rollout_spec import example, json_schema, parse_spec, read_spec
+from tests.support import thresholds
 
 from .documents import TABLES, Writer
 from .schemas import accepts
@@ -35,6 +36,8 @@ soak = "10m"
 bake = 7200
 approve = ["100%"]
 freeze = "Fri 16:00 - Mon 08:00"
+harm = "2%"
+deadline = "7d"
 auto = false
 
 [rollouts.profile.shadow]
@@ -65,6 +68,7 @@ output = 1e-7
 kind = "errors"
 worse_by = "none"
 at_most = "2%"
+mode = "threshold"
 window = "30s"
 minimum = 20
 fewest = 5
@@ -83,6 +87,11 @@ worse_by = "20%"
 
 [[rollouts.profile.gates]]
 kind = "sla"
+
+[[rollouts.profile.gates]]
+kind = "mismatches"
+mode = "sequential"
+beyond_noise = true
 
 [rollouts."other.one"]
 """
@@ -106,13 +115,16 @@ def test_every_field_arrives_as_the_store_takes_it() -> None:
         "bake_s": 7200.0,
         "approve": [1.0],
         "freeze": ["Fri 16:00 - Mon 08:00"],
+        "harm": 0.02,
+        "deadline_s": 604_800.0,
         "auto": False,
     }
     assert [GateSpec.from_dict(gate) for gate in fields["gates"]] == [
-        gates.errors(worse_by=None, at_most=0.02, window="30s", minimum=20, fewest=5, consecutive=2),
+        thresholds.errors(worse_by=None, at_most=0.02, window="30s", minimum=20, fewest=5, consecutive=2),
         gates.latency(q=0.99, worse_by=1.5, at_most_s=0.8),
         gates.cost(usd_per_call="0.01", worse_by=0.2),
         gates.sla(),
+        gates.mismatches(beyond_noise=True),
     ]
     assert {name: fields[name] for name in SETTABLE[2:]} == {
         "budget.latency_s": 1.5,
@@ -135,6 +147,37 @@ def test_what_is_not_named_stays_as_the_code_has_it() -> None:
     assert partly == {"ramp": {"soak_s": 300.0, "bake_s": None}}
     policy = layered(Policy(rollout="profile"), partly, {"ramp": "spec"}, version=2, at=0.0)
     assert policy.ramp == Ramp(soak_s=300.0)
+
+
+@pytest.mark.parametrize("kind", ["errors", "latency", "mismatches", "sla", "fallbacks"])
+def test_a_gate_of_which_nothing_is_said_is_the_one_of_the_code(kind: str) -> None:
+    (gate,) = parse_spec(f'[[rollouts.p.gates]]\nkind = "{kind}"').fields("p")["gates"]
+    assert GateSpec.from_dict(gate) == getattr(gates, kind)()
+    assert gate["mode"] == "sequential"
+    (gate,) = parse_spec(f'[[rollouts.p.gates]]\nkind = "{kind}"\nmode = "threshold"').fields("p")["gates"]
+    assert GateSpec.from_dict(gate) == getattr(thresholds, kind)()
+
+
+@pytest.mark.parametrize("name", ["window", "minimum", "fewest", "consecutive"])
+def test_what_a_sequential_gate_would_ignore_is_a_mistake(name: str) -> None:
+    (problem,) = mistakes(f'[[rollouts.p.gates]]\nkind = "errors"\n{name} = 30')
+    assert problem == (
+        f'line 1, rollouts.p.gates[0]: a sequential gate has no {name} → delete it, or write mode = "threshold"'
+    )
+    assert parse_spec(f'[[rollouts.p.gates]]\nkind = "errors"\nmode = "threshold"\n{name} = 30').rollouts == ("p",)
+
+
+def test_what_no_number_of_calls_can_show_is_a_mistake() -> None:
+    (problem,) = mistakes('[[rollouts.p.gates]]\nkind = "mismatches"\nat_most = 0')
+    assert "no number of calls can show" in problem
+    assert 'mode="threshold"' in problem
+
+
+def test_a_deadline_of_the_code_is_taken_away_by_the_word_none() -> None:
+    fields = parse_spec('[rollouts.p.ramp]\ndeadline = "none"').fields("p")
+    declared = Policy(rollout="p", ramp=Ramp(deadline_s=60.0, harm=0.01))
+    policy = layered(declared, fields, {"ramp": "spec"}, version=2, at=0.0)
+    assert policy.ramp == Ramp(harm=0.01)
 
 
 def test_the_word_none_takes_a_limit_of_the_code_away() -> None:
@@ -286,6 +329,12 @@ def test_every_mistake_is_reported_with_its_line_and_the_remedy() -> None:
         ('stages = "shadow 100%"\nfreeze = 5', "5 is no list of windows"),
         ('stages = "shadow 100%"\nsoak = nan', "nan is not a duration"),
         ('stages = "shadow 100%"\nsoak = -1', "-1 is out of range"),
+        ("harm = 0", "no step that could be shown"),
+        ('harm = "0%"', "no step that could be shown"),
+        ("harm = 1.5", "1.5 is out of range"),
+        ('harm = "none"', '"none" is not a share'),
+        ("deadline = 0", "0 is out of range"),
+        ('deadline = "soon"', '"soon" is not a duration'),
         ('stages = "shadow 100%"\nsoak = 2026-01-01', "is not a duration"),
         (f'stages = "shadow 100%"\nsoak = 1{"0" * 400}', "is not a duration"),
         (f'stages = "shadow 100%"\nsoak = "{"1s" * 60}"', "is not a duration"),
@@ -394,14 +443,12 @@ def test_a_budget_below_what_a_branch_reserves_is_reported(low: str, enough: str
 
 SHARES = st.sampled_from([0.0, 0.01, 0.001, 1 / 3, 0.123456789, 1.0]) | st.floats(0, 1)
 SPANS = st.sampled_from([0.0, 0.25, 90.0, 5400.0, 3661.5]) | st.floats(0, 1e6)
-LIMITS = st.builds(
-    lambda limit, **rest: {"worse_by": limit, **rest},
-    SHARES,
-    window=SPANS.map(lambda span: span + 1),
-    minimum=st.integers(1, 99),
+HARMS = st.sampled_from([0.0025, 0.02, 1.0]) | st.floats(1e-9, 1)
+LIMITS = st.sampled_from([0.001, 0.05, 1 / 3, 0.5]) | st.floats(1e-6, 0.5)
+WINDOWS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"mode": st.just("threshold"), "window": SPANS.map(lambda span: span + 1), "minimum": st.integers(1, 99)}
 )
-
-
+MAYBE_WINDOWED: st.SearchStrategy[dict[str, Any]] = st.just({}) | WINDOWS
 TOKENS = st.none() | st.integers(1, 10**15)
 DOLLARS = st.none() | st.integers(0, 10**15)
 PRICE = st.decimals(0, 1_000_000, places=9).map("{:f}".format)
@@ -422,17 +469,18 @@ def limits_of(policy: Policy) -> dict[str, Any]:
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     stages = sorted({0.0, *draw(st.lists(SHARES, min_size=1, max_size=5)), 1.0})
+    dollars = st.sampled_from([None, "0.000000001", "12.5"])
     chosen = [
-        gates.errors(**draw(LIMITS), at_most=draw(st.none() | SHARES)),
-        gates.errors(worse_by=None, at_most=draw(SHARES)),
-        gates.latency(**draw(LIMITS), q=draw(st.floats(0.01, 0.99)), at_most_s=draw(st.none() | SPANS)),
-        gates.latency(worse_by=None, at_most_s=draw(SPANS)),
-        gates.cost(**draw(LIMITS), usd_per_call=draw(st.sampled_from([None, "0", "0.000000001", "12.5"]))),
-        gates.mismatches(at_most=draw(SHARES)),
-        gates.sla(at_most=draw(SHARES)),
-        gates.fallbacks(at_most=draw(SHARES)),
+        gates.errors(worse_by=draw(LIMITS), at_most=draw(st.none() | LIMITS)),
+        thresholds.errors(worse_by=None, at_most=draw(SHARES)),
+        gates.latency(worse_by=draw(SHARES), q=draw(st.floats(0.5, 0.99)), at_most_s=draw(st.none() | SPANS)),
+        thresholds.latency(worse_by=None, at_most_s=draw(SPANS)),
+        gates.cost(worse_by=draw(SHARES), usd_per_call=draw(dollars), **draw(MAYBE_WINDOWED)),
+        gates.mismatches(at_most=draw(LIMITS), beyond_noise=draw(st.booleans())),
+        thresholds.mismatches(at_most=draw(SHARES)),
+        gates.sla(at_most=draw(LIMITS), **draw(MAYBE_WINDOWED)),
+        gates.fallbacks(at_most=draw(LIMITS), **draw(MAYBE_WINDOWED)),
     ]
-    unique = {gate.name: gate for gate in chosen}
     return Policy(
         rollout="profile",
         ramp=Ramp(
@@ -441,9 +489,11 @@ def policies(draw: st.DrawFn) -> Policy:
             bake_s=draw(st.none() | SPANS),
             approve=draw(st.lists(st.sampled_from(stages[1:]), max_size=2)),
             freeze=draw(st.lists(st.sampled_from(["Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"]), max_size=2)),
+            harm=draw(HARMS),
+            deadline_s=draw(st.none() | SPANS.map(lambda span: span + 0.001)),
             auto=draw(st.booleans()),
         ),
-        gates=draw(st.lists(st.sampled_from(list(unique.values())), min_size=1, unique_by=lambda gate: gate.name)),
+        gates=draw(st.lists(st.sampled_from(chosen), min_size=1, unique_by=lambda gate: gate.name)),
         latency_s=draw(st.floats(0.001, 3600)),
         tokens=draw(TOKENS),
         nano=draw(DOLLARS),
@@ -514,6 +564,10 @@ def test_the_schema_accepts_what_the_reader_accepts() -> None:
         '[rollouts.p.ramp]\nstages = "shadow 1%"\nauto = "yes"',
         "[rollouts.p.shadow]\nsample = 2",
         '[rollouts.p.shadow]\nsample = "200%"',
+        "[rollouts.p.ramp]\nharm = 0",
+        '[rollouts.p.ramp]\nharm = "2"',
+        "[rollouts.p.ramp]\ndeadline = 0",
+        '[[rollouts.p.gates]]\nkind = "errors"\nbeyond_noise = true',
         "[rollouts.p.budget]\nlatency = 0",
         "[rollouts.p]\ngates = []",
         "[rollouts.p.budget]\ntokens = 0",
