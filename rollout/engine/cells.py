@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rollout.engine.second import Second
 
 _BAD: Final = marks_of("bad")
-_FELL_BACK: Final = marks_of("fallbacks")
+_FELL_BACK: Final = marks_of("bad", "fallbacks")
 
 
 class Cell:
@@ -160,16 +160,18 @@ class Scored:
 
     def subjects(self, second: Second) -> Iterator[Subject]:
         """What is scored, when the second is sealed: what has not ended by then is bad."""
+        fault = self._fault
         for unit in self._units:
             arm: Arm = "B" if self._arms[unit] == "B" else "A"
-            note = self._notes.get(unit, NOTHING)
-            marks, fault = note.marks, self._fault
-            bad = fault is not None and fault.blames(unit)
-            if bad:
-                marks |= _BAD
-            if arm == "B" and bad and fault is not None and fault.fallback:
-                marks |= _FELL_BACK
-            if arm == "B" and note is NOTHING and fault is not _UNKNOWN:
-                marks |= COSTED  # the unit was not even asked
-            latency = -1 if bad or self._latency_s is None else bucket_of(self._latency_s)
+            note = self._note_of(unit, arm)
+            marks, latency = note.marks, -1
+            if fault is not None and fault.blames(unit):
+                marks |= _FELL_BACK if fault.fallback and arm == "B" else _BAD
+            elif self._latency_s is not None:
+                latency = bucket_of(self._latency_s)
             yield second.subject(unit, arm, self._hash, self._started_at, note._replace(marks=marks), latency)
+
+    def _note_of(self, unit: int, arm: Arm) -> Note:
+        """Where the unit was not even asked, it cost nothing."""
+        silent = arm == "B" and self._fault is not _UNKNOWN
+        return self._notes.get(unit, Note(COSTED) if silent else NOTHING)

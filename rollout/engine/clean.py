@@ -73,12 +73,11 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
     path_s = end - begun
     second.work_s += sum(took)
     second.path_s += path_s
-    late = _late(view.unit_of, runs) if path_s > runtime.least_sla_s else ()
-    slowest = control_s
+    key = trial.key
     if apart:
         second.apart.control.add(control_s)
     else:
-        key = trial.key
+        late = _late(view.unit_of, runs) if path_s > runtime.least_sla_s else ()
         clean = second.clean
         if view.scores_keys:
             if key is None:
@@ -89,13 +88,11 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
         if late:
             clean.were_late(late)
         if slower is not None:
-            slowest = path_s
             _count_slower(clean, view.unit_of, slower, begun, control_s)
     runtime.matched += 1
     if runtime.stores_all or runtime.dice() < view.policy.store_sample:
         second.queued += 1
         call = trial.call
-        key = trial.key
         runtime.recorder.record(
             (
                 runtime.name,
@@ -107,7 +104,7 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
                 "" if key is None else view.hashes.get(key) or view.hash_of(key, runtime.redactor),
                 control.status,
                 control_s,
-                slowest,
+                control_s if slower is None else path_s,
                 *took,
             ),
             SIZE,

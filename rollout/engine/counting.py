@@ -50,7 +50,8 @@ class Tally:
         """
         ends = number + 1 - self.offset
         for known in reversed(self._open):
-            if known.number == number and known.plans is plans and abs(known.ends - ends) < 0.5:
+            alike = known.plans is plans and known.version == version
+            if alike and known.number == number and abs(known.ends - ends) < 0.5:
                 return known
         opened = Second(self.rollout, number, plans, version, tolerances, self.offset)
         opened.due = opened.ends + self.settle_s
