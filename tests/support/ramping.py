@@ -129,12 +129,14 @@ class World:
         return figures
 
     def _runs(self, n: int, truth: Truth) -> Figures:
-        figures = Figures({"runs": n, "sla_missed": self._some(n, truth.sla_missed)})
+        missed = self._some(n, truth.sla_missed)
+        figures = Figures({"runs": n, "ran": n, "sla_missed": missed, "sla_calls": missed})
         if truth.cost_nano is None:
             figures.add("unpriced", n)
         else:
             figures.add("costed", n)
             figures.add("cost_nano", n * truth.cost_nano)
+            figures.histogram("cost").add(truth.cost_nano * 1e-6, n)
         return figures
 
     def _pairs(self, n: int, truth: Truth) -> Figures:
@@ -142,7 +144,7 @@ class World:
         differ = self._some(n - bad - own, truth.differs)
         figures = Figures({"pairs": n, "candidate_bad": bad, "only_candidate_bad": bad, "would_fall_back": bad})
         figures.merge(Figures({"control_bad": own, "only_control_bad": own, "incomparable": bad + own}))
-        figures.merge(Figures({"mismatched": differ, "matched": n - bad - own - differ}))
+        figures.merge(Figures({"mismatched": differ, "matched": n - bad - own - differ, "compared": n - bad - own}))
         figures.merge(self._runs(n, truth))
         for _ in range(n - bad - own):
             figures.observe("control", self._time(self.control))

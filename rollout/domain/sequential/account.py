@@ -12,7 +12,6 @@ rollout, however often anybody looks (Ville's inequality). The cause that is nam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import log
 from typing import Any, Final
 
@@ -33,8 +32,6 @@ from rollout.domain.stats import (
 
 #: The name of the finding on whether calls were drawn as they should.
 ALLOCATION: Final = "allocation"
-#: The gate whose breach also counts in shadow: going on would go on costing.
-COSTLY: Final = "cost"
 #: Calls of both arms, together, for which seconds are put together.
 FEWEST: Final = 20
 
@@ -117,23 +114,13 @@ class Account:
     def findings(self, stage: Stage, now: float) -> list[Finding]:
         """A finding of each gate, and of the draw of calls where it is at fault. ``now``: epoch seconds."""
         limit, holdings = log_limit(stage.units), self._holdings()
+        reached = log_sum_exp(holdings) >= limit
+        blame = min(limit, max(holdings, default=limit))  # the one that holds most, and all that suffice alone
         found = [
-            gate.finding(stage, now, log_e=held, log_limit=limit)
+            gate.finding(stage, now, log_e=held, log_limit=limit, blamed=reached and held >= blame)
             for gate, held in zip(self._gates, holdings, strict=True)
         ]
-        if log_sum_exp(holdings) >= limit:
-            most = max(holdings)
-            found = [
-                self._breach(finding, stage) if held >= min(most, limit) else finding
-                for finding, held in zip(found, holdings, strict=True)
-            ]
         return [*found, *self._allocation(stage, now)]
-
-    def _breach(self, finding: Finding, stage: Stage) -> Finding:
-        """The finding as a breach; in shadow, where nothing is used, what shows that the step is safe is worth more."""
-        if not stage.live and finding.grade is Grade.passed and finding.gate != COSTLY:
-            return finding
-        return replace(finding, grade=Grade.breach, more_calls=None)
 
     def _allocation(self, stage: Stage, now: float) -> list[Finding]:
         """A breach where calls are not drawn as they should be: a fault of the plumbing, not of the branch."""

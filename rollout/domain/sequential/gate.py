@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, GateSpec, Grade, Stage
@@ -15,7 +15,9 @@ from rollout.domain.sequential.noise import BeyondNoise
 from rollout.domain.sequential.part import LOG_PROMOTE, Part, Second, Sight, rounded
 from rollout.domain.stats import log_mean_exp
 
-_UNITS = {"latency": "s", "cost": "nano$"}
+#: The gate whose breach also counts in shadow.
+COSTLY: Final = "cost"
+_UNITS: Final = {"latency": "s", "cost": "nano$"}
 
 
 def parts_of(spec: GateSpec) -> list[Part]:
@@ -85,13 +87,18 @@ class SequentialGate:
         found = [evidence for part in self._parts if (evidence := part.log_promote(stage)) is not None]
         return min(found) if found else None
 
-    def finding(self, stage: Stage, now: float, *, log_e: float, log_limit: float) -> Finding:
-        """What the gate finds, but for a breach, which the account decides. ``log_e``: its part of the account."""
+    def finding(self, stage: Stage, now: float, *, log_e: float, log_limit: float, blamed: bool) -> Finding:
+        """What the gate finds. ``log_e``: what it holds of the account, of which ``log_limit`` is the boundary;
+        ``blamed``: whether the account has reached that, and this gate is why.
+        """
         promote = self.log_promote(stage)
         sight = self._sight(stage)
-        if sight.fault:
+        shown = stage.target is None or (promote is not None and promote >= LOG_PROMOTE)
+        if blamed and not (shown and self._may_yet_be_safe(stage)):
+            grade, why, more = Grade.breach, sight.said, None
+        elif sight.fault:
             grade, why, more = Grade.error, sight.fault, None
-        elif stage.target is None or (promote is not None and promote >= LOG_PROMOTE):
+        elif shown:
             grade, why, more = Grade.passed, sight.said, None
         else:
             more = self._missing(stage)
@@ -114,6 +121,12 @@ class SequentialGate:
             log_promote_limit=None if promote is None else LOG_PROMOTE,
             more_calls=more,
         )
+
+    def _may_yet_be_safe(self, stage: Stage) -> bool:
+        """Whether what shows that a step is safe is worth more than what speaks against the branch: in shadow, where
+        nothing is used, but for the cost of going on.
+        """
+        return not stage.live and self.spec.kind != COSTLY
 
     def _sight(self, stage: Stage) -> Sight:
         """What to show: of the part that is furthest from the next step."""
