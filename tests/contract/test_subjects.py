@@ -40,6 +40,13 @@ async def test_a_subject_is_scored_in_the_second_of_its_start(ledger: Ledger, no
     assert not any(a or b for a, b in figures.values())
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
+async def test_a_span_has_the_subjects_of_its_seconds_and_no_others(ledger: Ledger, now: int, fraction: float) -> None:
+    await ledger.append(sample_batch(*(sample_subject(f"{back}", now - back + fraction) for back in range(6))))
+    found = await ledger.closed_blocks("profile", "orders", 1, 1, now - 4, now - 2)
+    assert [now - block.second for block in found] == [3, 2]
+
+
 async def test_a_bad_subject_is_counted_bad_and_has_no_latency(ledger: Ledger, now: int) -> None:
     await seconds_with_calls(ledger, now)
     await ledger.append(
