@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rollout.domain.evidence import UnitBlock
@@ -32,10 +32,10 @@ class Case:
     flags: Sequence[FlagOverride]
     now: float
     behind_s: float = 0.0
+    members: tuple[BranchState, ...] = field(init=False)
 
-    @property
-    def members(self) -> tuple[BranchState, ...]:
-        return members_of(self.policy, self.states, self.unit)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", members_of(self.policy, self.states, self.unit))
 
     @property
     def stage(self) -> Stage:

@@ -59,7 +59,7 @@ class Evidence:
 
     def is_of(self, case: Case) -> bool:
         """Whether it is of the stage and version in which the unit stands now."""
-        return (max(one.entry for one in case.members), case.policy.version) == (self.entry, self.version)
+        return case.policy.version == self.version and max(one.entry for one in case.members) == self.entry
 
     def follow(self, case: Case) -> bool:
         """Go on with the unit as it stands now; whether that is possible: not with another version or account."""
@@ -85,8 +85,7 @@ class Evidence:
         except Exception as error:
             self.broken = error
         self.news += len(blocks)
-        if blocks:
-            self._findings = None
+        self._findings = None
 
     def findings(self, case: Case) -> tuple[Finding, ...]:
         """Of each gate, as of the newest block."""
@@ -148,7 +147,8 @@ async def gather(ledger: Ledger, known: Mapping[Unit, Evidence], cases: Sequence
             break
         found = await ledger.blocks_of([span for _, span in asked])
         for (reading, span), blocks in zip(asked, found, strict=True):
-            await reading.evidence.fold(blocks, reading.case)
+            if blocks:
+                await reading.evidence.fold(blocks, reading.case)
             reading.evidence.closed = span.until
             reading.folded += len(blocks)
     for reading in readings:

@@ -55,14 +55,18 @@ def sample_call(
 def sample_policy(
     rollout: str = ROLLOUT, *, branches: Sequence[str | BranchPolicy] = (BRANCH,), **changes: Any
 ) -> Policy:
-    """What code declares of a rollout: each branch a unit of its own, the default ramp, the gate ``errors``."""
+    """What code declares of a rollout: each branch a unit of its own, the default ramp, a threshold for errors."""
     declared = tuple(
         BranchPolicy(name=branch, unit=branch, salt=f"{rollout}/{branch}", part=f"$.{branch}")
         if isinstance(branch, str)
         else branch
         for branch in branches
     )
-    defaults: dict[str, Any] = {"gates": (errors(mode="threshold"),), "flag": rollout, "origins": {"ramp": "default", "gates": "code"}}
+    defaults: dict[str, Any] = {
+        "gates": (errors(mode="threshold"),),
+        "flag": rollout,
+        "origins": {"ramp": "default", "gates": "code"},
+    }
     return Policy(rollout=rollout, branches=declared, **{**defaults, **changes})
 
 
