@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from rollout.domain.closed import ClosedBlocks
-from rollout.domain.evidence import Arm, Block, BlockKey, Figures, Subject, UnitBlock
+from rollout.domain.evidence import Arm, Block, Figures, Subject, UnitBlock
 from rollout.domain.places import under_way
 from rollout.domain.state import Policy
 from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
@@ -25,6 +25,16 @@ DAY: Final = 86_400
 BATCHES_KEPT_S: Final = DAY
 
 
+class _Row(NamedTuple):
+    """Whose figures they are; those of all processes are added up."""
+
+    stage: Stage
+    arm: Arm
+    second: int
+    span: int
+    late: bool
+
+
 class MemoryLedger:
     """A ``Ledger``; the docstrings of the port hold. Nothing awaits inside a write, so each is atomic."""
 
@@ -33,7 +43,7 @@ class MemoryLedger:
         self._state = state
         self._batches: dict[str, float] = {}  # id → when it was written
         self._trials: dict[str, TrialRecord] = {}
-        self._blocks: dict[tuple[BlockKey, bool], Figures] = {}  # (key, late) → figures
+        self._blocks: dict[_Row, Figures] = {}
         self._in_time: dict[Stage, dict[int, list[tuple[Arm, Figures]]]] = {}  # the same figures, by second
         self._late: Counter[str] = Counter()
         self._subjects = MemorySubjects()
@@ -56,19 +66,19 @@ class MemoryLedger:
             self._add_mismatch(mismatch)
 
     def _add_block(self, block: Block) -> None:
-        late = self._is_late(_stage(block.key), block.key.second)
-        self._late[block.key.rollout] += late
-        known = self._blocks.get((block.key, late))
-        if known is None:
-            known = self._put(block.key, late, Figures())
-        known.merge(block.figures)
+        key = block.key
+        stage = (key.rollout, key.unit, key.version, key.entry)
+        late = self._is_late(stage, key.second)
+        self._late[key.rollout] += late
+        self._merge(_Row(stage, key.arm, key.second, key.span, late), block.figures)
 
-    def _put(self, key: BlockKey, late: bool, figures: Figures) -> Figures:
-        self._blocks[key, late] = figures
-        if not late:
-            seconds = self._in_time.setdefault(_stage(key), {})
-            seconds.setdefault(key.second, []).append((key.arm, figures))
-        return figures
+    def _merge(self, row: _Row, figures: Figures) -> None:
+        known = self._blocks.get(row)
+        if known is None:
+            known = self._blocks[row] = Figures()
+            if not row.late:
+                self._in_time.setdefault(row.stage, {}).setdefault(row.second, []).append((row.arm, known))
+        known.merge(figures)
 
     def _is_late(self, stage: Stage, second: int) -> bool:
         rollout, unit, _, entry = stage
@@ -117,8 +127,9 @@ class MemoryLedger:
     @suffers
     async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
         sums: dict[tuple[str, str, int], Figures] = {}
-        for key, figures in self._counted(rollout, since, until):
-            sums.setdefault((key.unit, key.arm, key.entry), Figures()).merge(figures)
+        for row, figures in self._counted(rollout, since, until):
+            _, unit, _, entry = row.stage
+            sums.setdefault((unit, row.arm, entry), Figures()).merge(figures)
         return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
 
     @suffers
@@ -126,17 +137,17 @@ class MemoryLedger:
         self, rollout: str, unit: str, since: float, until: float, step_s: int
     ) -> list[tuple[int, Mapping[str, Figures]]]:
         steps: dict[int, dict[str, Figures]] = {}
-        for key, figures in self._counted(rollout, since, until):
-            if key.unit == unit:
-                arms = steps.setdefault(key.second // step_s * step_s, {})
-                arms.setdefault(key.arm, Figures()).merge(figures)
+        for row, figures in self._counted(rollout, since, until):
+            if row.stage[1] == unit:
+                arms = steps.setdefault(row.second // step_s * step_s, {})
+                arms.setdefault(row.arm, Figures()).merge(figures)
         return [(second, steps[second]) for second in sorted(steps)]
 
-    def _counted(self, rollout: str, since: float | None, until: float | None) -> Iterable[tuple[BlockKey, Figures]]:
-        for (key, _), figures in self._blocks.items():
-            begun = since is None or key.second >= since
-            if key.rollout == rollout and begun and (until is None or key.second < until):
-                yield key, figures
+    def _counted(self, rollout: str, since: float | None, until: float | None) -> Iterable[tuple[_Row, Figures]]:
+        for row, figures in self._blocks.items():
+            begun = since is None or row.second >= since
+            if row.stage[0] == rollout and begun and (until is None or row.second < until):
+                yield row, figures
 
     @suffers
     async def late(self, rollout: str) -> int:
@@ -232,27 +243,18 @@ class MemoryLedger:
         """How many blocks went into longer ones."""
         blocks, self._blocks, self._in_time = self._blocks, {}, {}
         rolled = 0
-        for (key, late), figures in blocks.items():
-            age = now - key.second
+        for row, figures in blocks.items():
+            age = now - row.second
             span = HOUR if age > DAY else 60 if age > HOUR else 1
-            if span > key.span:
-                key = replace(key, second=key.second // span * span, span=span, process="")
-                rolled += 1
-            known = self._blocks.get((key, late))
-            if known is None:
-                self._put(key, late, figures)
-            else:
-                known.merge(figures)
+            rolled += span > row.span
+            longer = row._replace(second=row.second // span * span, span=span) if span > row.span else row
+            self._merge(longer, figures)
         return rolled
 
     def _drop(self, trial_ids: set[str]) -> int:
         for trial_id in trial_ids:
             del self._trials[trial_id]
         return len(trial_ids)
-
-
-def _stage(key: BlockKey) -> Stage:
-    return key.rollout, key.unit, key.version, key.entry
 
 
 def _within(seconds: Collection[int], span: Span) -> Iterable[int]:
