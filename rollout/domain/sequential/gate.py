@@ -32,7 +32,7 @@ def parts_of(spec: GateSpec) -> list[Part]:
             found += [] if worse_by is None else [Latency(q, worse_by)]
             found += [] if at_most is None else [limit.slow_calls(q, at_most)]
         case "mismatches" if at_most is not None:
-            found += [BeyondNoise(at_most) if spec.beyond_noise else limit.mismatches(at_most)]
+            found += [BeyondNoise(at_most) if spec.beyond_noise else limit.Mismatches(at_most)]
         case "cost":
             found += [] if worse_by is None else [Dearer(worse_by, alone=at_most is None)]
             found += [] if at_most is None else [CostLimit(at_most)]

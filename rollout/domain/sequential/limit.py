@@ -14,6 +14,7 @@ from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
 from rollout.domain.stats import OneSample
 
 MOST_MISMATCHES: Final = 0.05
+MOST_OF_STEP: Final = 0.95  # beyond it nothing is left to be shown
 
 Counts = tuple[int, int]  # of how many, and how many of those
 
@@ -31,14 +32,13 @@ class Rate:
 
 
 class Limit:
-    """A ``Part``. H0 of a rollback: the rate is within ``limit`` (of a stage, in (0, 0.5]); of a step: it is not within
-    that of the target.
+    """A ``Part``. H0 of a rollback: the rate is within ``limit``, in (0, 0.5]; of a step: it is not even within the
+    limit and the tolerance of the step (the harm budget over its share).
     """
 
-    def __init__(self, rate: Rate, limit: Callable[[float], float]) -> None:
-        """``limit``: of the share of calls that are live."""
+    def __init__(self, rate: Rate, limit: float) -> None:
         self._rate = rate
-        self._limit = limit
+        self._at_most = limit
         self._test = OneSample("rollback")
         self._step = OneSample("promote")
         self._seen = [0, 0]
@@ -60,12 +60,16 @@ class Limit:
         self._test.fund(capital)
         self._test.update(n, k, self._now(stage))
         if stage.target is not None:
-            self._step.update(n, k, self._limit(stage.target))
+            self._step.update(n, k, self._of_step(stage))
         self._seen = [self._seen[0] + n, self._seen[1] + k]
 
     def _now(self, stage: Stage) -> float:
-        """The limit in force; in shadow that of the step, since nothing is used yet."""
-        return self._limit(stage.share if stage.live else stage.target or 1.0)
+        """The limit in force."""
+        return self._at_most
+
+    def _of_step(self, stage: Stage) -> float:
+        """The limit below which the rate must be shown to be for the next step."""
+        return min(MOST_OF_STEP, self._at_most + (stage.tolerance or 0.0))
 
     def compare(self, a: Figures, b: Figures, stage: Stage, capital: float) -> None:
         """Nothing: control has no part in it."""
@@ -84,14 +88,14 @@ class Limit:
         if stage.target is None:
             return None
         n, k = self._seen
-        p0 = self._limit(stage.target)
+        p0 = self._of_step(stage)
         p = k / n if n else 0.0
         nats = max(p * log(q / p0) + (1 - p) * log((1 - q) / (1 - p0)) for q in (0.05 * p0, 0.2 * p0, 0.5 * p0))
         return calls_for(self._step.log_e, nats if k else -log(1 - p0))
 
     def sight(self, stage: Stage) -> Sight:
         n, k = self._seen
-        limit = self._limit(stage.target) if stage.target is not None else self._now(stage)
+        limit = self._now(stage) if stage.target is None else min(self._now(stage), self._of_step(stage))
         if not n:
             return Sight(said=f"no {self._rate.noun} yet", limit=limit)
         said = (
@@ -108,36 +112,44 @@ class Limit:
         self._seen = list(state["seen"])
 
 
-def errors(at_most: float) -> Limit:
-    """Failures of the candidate, whatever control does."""
-    return Limit(Rate(_of_b("calls", "bad"), _every("pairs", "candidate_bad"), "failed"), lambda share: at_most)
-
-
-def missed_slas(at_most: float) -> Limit:
-    """Calls in which a run of the unit missed its SLA."""
-    rate = Rate(_of_b("ran", "sla_calls"), _of_pairs("ran", "sla_calls"), "missed the SLA")
-    return Limit(rate, lambda share: at_most)
-
-
-def fallbacks(at_most: float) -> Limit:
-    """Calls that control answered instead, or in shadow would have."""
-    rate = Rate(_of_b("calls", "fallbacks"), _of_pairs("pairs", "would_fall_back"), "fell back to control")
-    return Limit(rate, lambda share: at_most)
-
-
-def mismatches(at_most: float) -> Limit:
+class Mismatches(Limit):
     """Pairs of which both sides answered and that differ, those of shadow traffic too.
 
-    ``at_most`` is a share of all calls, so at share x up to ``at_most / x`` of the compared ones may differ, at most
-    5 %.
+    The limit is a share of all calls, so at share x up to limit / x of the compared ones may differ, at most 5 %.
     """
-    of = _of_pairs("compared", "mismatched")
-    return Limit(Rate(of, of, "differed", "compared calls"), lambda share: mismatches_at(at_most, share))
+
+    def __init__(self, limit: float) -> None:
+        of = _of_pairs("compared", "mismatched")
+        super().__init__(Rate(of, of, "differed", "compared calls"), limit)
+
+    def _now(self, stage: Stage) -> float:
+        """In shadow that of the step: nothing is used yet."""
+        return mismatches_at(self._at_most, stage.share if stage.live else stage.target or 1.0)
+
+    def _of_step(self, stage: Stage) -> float:
+        return mismatches_at(self._at_most, stage.target or 1.0)
 
 
 def mismatches_at(at_most: float, share: float) -> float:
     """The share of compared calls that may differ where this share of calls is live: at_most / share, at most 5 %."""
     return min(MOST_MISMATCHES, at_most / share)
+
+
+def errors(at_most: float) -> Limit:
+    """Failures of the candidate, whatever control does."""
+    return Limit(Rate(_of_b("calls", "bad"), _every("pairs", "candidate_bad"), "failed"), at_most)
+
+
+def missed_slas(at_most: float) -> Limit:
+    """Calls in which a run of the unit missed its SLA."""
+    rate = Rate(_of_b("ran", "sla_calls"), _of_pairs("ran", "sla_calls"), "missed the SLA")
+    return Limit(rate, at_most)
+
+
+def fallbacks(at_most: float) -> Limit:
+    """Calls that control answered instead, or in shadow would have."""
+    rate = Rate(_of_b("calls", "fallbacks"), _of_pairs("pairs", "would_fall_back"), "fell back to control")
+    return Limit(rate, at_most)
 
 
 def slow_calls(q: float, at_most_s: float) -> Limit:
@@ -154,7 +166,7 @@ def slow_calls(q: float, at_most_s: float) -> Limit:
         return candidate.total + failed, candidate.above(at_most_s) + failed
 
     text = f"took longer than {at_most_s:.3g} s" if at_most_s >= 1 else f"took longer than {at_most_s * 1000:.3g} ms"
-    return Limit(Rate(live, shadow, text), lambda share: 1 - q)
+    return Limit(Rate(live, shadow, text), 1 - q)
 
 
 def _of_b(of: str, name: str) -> Callable[[Second], Counts]:
