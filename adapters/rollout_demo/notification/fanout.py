@@ -16,11 +16,11 @@ from rollout_demo.notification.orders import CHANNELS, Order, key_of, text_of
 from rollout_demo.notification.senders import Senders
 from rollout_webhook import Event, Webhook
 
-#: Far too few calls for a real rollout: the limits of an example that has half a minute.
+#: Thresholds, which state no error bound: half a minute of events is too little to show anything by evidence.
 GATES: Final = (
-    gates.errors(worse_by=0.05, minimum=10, fewest=5),
-    gates.latency(q=0.9, worse_by=0.0, minimum=10),
-    gates.fallbacks(at_most=0.05, minimum=10),
+    gates.errors(worse_by=0.05, mode="threshold", minimum=10, fewest=5),
+    gates.latency(q=0.9, worse_by=0.0, mode="threshold", minimum=10),
+    gates.fallbacks(at_most=0.05, mode="threshold", minimum=10),
 )
 
 
