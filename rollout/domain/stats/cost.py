@@ -14,12 +14,11 @@ from typing import Any, Final, NamedTuple
 
 from rollout.domain.histogram import LAST, bucket_of, lower_edge, middle
 from rollout.domain.stats.boundary import check_margin
-from rollout.domain.stats.e_process import EProcess, Side, State
+from rollout.domain.stats.e_process import EProcess, Side, State, equal_shares
 from rollout.domain.stats.past import FEWEST, Block, Buckets, Past, above, check_tolerance, count, shift_of
 from rollout.domain.stats.two_sample import (
-    ODDS,
-    TIMES,
     Score,
+    bets_of,
     bets_on,
     log_of_counts,
     log_of_scores,
@@ -34,9 +33,6 @@ CAP_OVER_LIMIT: Final = 20.0
 STAKES: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 #: One arm, promotion: likewise of a call that costs the cap.
 SAFE_STAKES: Final = (0.1, 0.3, 0.6, 0.9)
-
-ROLLBACK_SHARES: Final = (0.5 / len(ODDS),) * (2 * len(ODDS))
-PROMOTE_SHARES: Final = (1 / len(TIMES),) * len(TIMES)
 
 _MIDDLES: Final = tuple(middle(bucket) for bucket in range(LAST + 1))
 
@@ -86,7 +82,7 @@ class _TwoArms(EProcess):
         return Control(cap, edge, predicted(known.total, scores), predicted(known.total, known.above(edge)))
 
     def _mean_log_es(self, block: Block, control: Control, d: float) -> list[float]:
-        """What ordinary two-arm bets on the clipped costs return; none where none can be made."""
+        """What ordinary two-arm bets on the clipped costs return."""
         of_a, of_b = clipped(block.a, control.cap), clipped(block.b, control.cap)
         of_a.append((0.0, block.a_rest))
         of_b.append((0.0, block.b_rest))
@@ -111,14 +107,14 @@ class MeanCost(_TwoArms):
     __slots__ = ()
 
     def __init__(self, worse_by: float, cap: float | None = None) -> None:
-        super().__init__("rollback", worse_by, cap, ROLLBACK_SHARES)
+        super().__init__("rollback", worse_by, cap, equal_shares(2 * bets_of("rollback")))
 
     def update(self, a: Buckets, a_zeros: int, b: Buckets, b_zeros: int) -> float:
         """One block; log E after it."""
         return self._settle(Block.of(a, a_zeros, b, b_zeros), self._bets)
 
     def _bets(self, block: Block, control: Control) -> list[float]:
-        log_es = self._mean_log_es(block, control, 0.0) or [0.0] * len(ODDS)
+        log_es = self._mean_log_es(block, control, 0.0)
         k_a = above(block.a, control.edge)
         k_b = above(block.b, control.edge + shift_of(self.worse_by))
         bets = bets_on("rollback", block.share, control.above, 1.0, 0.0)
@@ -139,14 +135,14 @@ class MeanCostPromotion(_TwoArms):
     __slots__ = ()
 
     def __init__(self, worse_by: float, cap: float | None = None) -> None:
-        super().__init__("promote", worse_by, cap, PROMOTE_SHARES)
+        super().__init__("promote", worse_by, cap, equal_shares(bets_of("promote")))
 
     def update(self, a: Buckets, a_zeros: int, b: Buckets, b_zeros: int, d: float) -> float:
         """One block, against the tolerance ``d`` in [-1, 1], in caps; log E after it."""
         check_margin(1.0, d)
 
         def bets(block: Block, control: Control) -> list[float]:
-            return self._mean_log_es(block, control, d) or [0.0] * len(TIMES)
+            return self._mean_log_es(block, control, d)
 
         return self._settle(Block.of(a, a_zeros, b, b_zeros), bets)
 
@@ -175,8 +171,7 @@ class CostLimit(EProcess):
     __slots__ = ("limit",)
 
     def __init__(self, limit: float, side: Side = "rollback") -> None:
-        count_of_bets = len(STAKES) if side == "rollback" else len(SAFE_STAKES)
-        super().__init__(side, (1 / count_of_bets,) * count_of_bets)
+        super().__init__(side, equal_shares(len(STAKES if side == "rollback" else SAFE_STAKES)))
         if not 0 < limit < inf:
             raise ValueError(f"a limit of {limit} cannot be tested: give milli-dollars a call, above 0")
         self.limit = limit

@@ -45,6 +45,11 @@ def check_counts(whose: str, n: float, k: float) -> None:
         raise ValueError(f"{whose}: {k} of {n} calls cannot be: count every call once, and k among its n")
 
 
+def equal_shares(count: int) -> tuple[float, ...]:
+    """Shares of capital for so many bets, each the same."""
+    return (1 / count,) * count
+
+
 class EProcess(ABC):
     """Capital on several bets. ``log_e``: the logarithm of E, at most 0 at the start.
 

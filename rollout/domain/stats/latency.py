@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Self
 
 from rollout.domain.stats.boundary import check_margin
-from rollout.domain.stats.e_process import EProcess, Side, State
+from rollout.domain.stats.e_process import EProcess, Side, State, equal_shares
 from rollout.domain.stats.past import (
     FEWEST,
     Block,
@@ -28,7 +28,7 @@ from rollout.domain.stats.past import (
 from rollout.domain.stats.two_sample import (
     ODDS,
     PRIOR_CALLS,
-    TIMES,
+    bets_of,
     bets_on,
     log_of_counts,
     log_of_scores,
@@ -45,10 +45,9 @@ PRECISION: Final = 12.0
 #: A call that speaks most against the bet leaves at least a tenth of its capital.
 MOST: Final = 0.9
 
-RANK_SHARES: Final = (1 / len(EFFECTS),) * len(EFFECTS)
+RANK_SHARES: Final = equal_shares(len(EFFECTS))
 EXCEEDANCES: Final = len(QUANTILES) * len(ODDS)
 ROLLBACK_SHARES: Final = tuple(0.5 * share for share in RANK_SHARES) + (0.5 / EXCEEDANCES,) * EXCEEDANCES
-PROMOTE_SHARES: Final = (1 / len(TIMES),) * len(TIMES)
 
 
 class _Latency(EProcess):
@@ -128,7 +127,7 @@ class LatencyRollback(RankBets):
     def _bets(self, block: Block, control: Distribution) -> list[float]:
         log_es = rank_log_es(block, control, self.shift)
         for q in QUANTILES:
-            log_es += exceedance_log_es(block, control, self.shift, q, "rollback", 0.0) or [0.0] * len(ODDS)
+            log_es += exceedance_log_es(block, control, self.shift, q, "rollback", 0.0)
         return log_es
 
 
@@ -143,7 +142,7 @@ class LatencyPromotion(_Latency):
     def __init__(self, q: float, worse_by: float) -> None:
         if not 0 < q < 1:
             raise ValueError(f"q = {q} is no quantile: give one above 0 and below 1 (0.95)")
-        super().__init__("promote", worse_by, PROMOTE_SHARES)
+        super().__init__("promote", worse_by, equal_shares(bets_of("promote")))
         self.q = q
 
     @property
@@ -159,8 +158,7 @@ class LatencyPromotion(_Latency):
         check_margin(1.0, d)
 
         def bets(block: Block, control: Distribution) -> list[float]:
-            found = exceedance_log_es(block, control, self.shift, self.q, "promote", d)
-            return found or [0.0] * len(TIMES)
+            return exceedance_log_es(block, control, self.shift, self.q, "promote", d)
 
         return self._settle(Block.of(a, a_bad, b, b_bad), bets)
 
@@ -195,10 +193,10 @@ def rank_log_es(block: Block, control: Distribution, shift: int) -> list[float]:
 
 
 def exceedance_log_es(block: Block, control: Distribution, shift: int, q: float, side: Side, d: float) -> list[float]:
-    """What the bets on calls above control's quantile ``q`` return; none where none can be made."""
+    """What the bets on calls above control's quantile ``q`` return: 0 where it is a failed call."""
     tau = control.quantile(q)
     if tau is None:
-        return []
+        return [0.0] * bets_of(side)
     rate = predicted(control.total, control.above(tau), PRIOR_CALLS * (1.0 - q))
     k_a = above(block.a, tau) + block.a_rest
     k_b = above(block.b, tau + shift) + block.b_rest

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import inf, log, log1p
 from typing import Any, Final
 
-from rollout.domain.stats.e_process import EProcess, Side, State, check_counts, check_side, log_sum_exp
+from rollout.domain.stats.e_process import EProcess, Side, State, check_counts, check_side, equal_shares, log_sum_exp
 
 #: Rollback: the alternative over the limit, at most ``HIGHEST``.
 ABOVE: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0)
@@ -19,7 +19,7 @@ HIGHEST: Final = 0.9
 #: Promotion: the alternative over the limit, and the capital that each is given.
 BELOW: Final = (0.0, 0.05, 0.2, 0.5)
 BELOW_SHARES: Final = (0.4, 0.2, 0.2, 0.2)
-ABOVE_SHARES: Final = (1 / len(ABOVE),) * len(ABOVE)
+ABOVE_SHARES: Final = equal_shares(len(ABOVE))
 #: The highest limit of a rollback gate.
 HIGHEST_LIMIT: Final = 0.5
 

@@ -12,7 +12,7 @@ from math import inf, log, log1p
 from typing import Any, Final
 
 from rollout.domain.stats.boundary import check_margin
-from rollout.domain.stats.e_process import EProcess, State, check_counts, log_mean_exp
+from rollout.domain.stats.e_process import EProcess, State, check_counts, equal_shares, log_mean_exp
 from rollout.domain.stats.one_sample import log_likelihood_ratio
 from rollout.domain.stats.two_sample import ODDS, alternatives, predicted
 
@@ -35,7 +35,7 @@ class Discordant(EProcess):
 
     def __init__(self, r: float = 1.0) -> None:
         check_margin(r, 0.0)
-        super().__init__("rollback", (1 / len(ODDS),) * len(ODDS))
+        super().__init__("rollback", equal_shares(len(ODDS)))
         self.r = r
 
     def update(self, k10: float, k01: float) -> float:
@@ -64,7 +64,7 @@ class PairPromotion(EProcess):
     __slots__ = ("k_a", "n_a")
 
     def __init__(self) -> None:
-        super().__init__("promote", (1 / len(STAKES),) * len(STAKES))
+        super().__init__("promote", equal_shares(len(STAKES)))
         self.n_a: float = 0
         self.k_a: float = 0
 
@@ -102,9 +102,9 @@ class PairPromotion(EProcess):
 class PairRollback(EProcess):
     """Pairs, against: the candidate is bad in at most d more of them than control, E[y_cand − y_ctrl] ≤ d.
 
-    Each pair multiplies the capital by 1 + λ(x − d), x = y_cand − y_ctrl. For each alternative b_j of ``TwoSample`` at
-    r = 1 and this d, λ_j = min((b_j − m)/(a + b_j), 0.9/(1+d)) with m = a + d: the excess over about the variance of x.
-    For d = 0 ``Discordant`` is the better test.
+    Each pair multiplies the capital by 1 + λ(x − d), x = y_cand − y_ctrl, of which the expectation is at most 1 under
+    the null. For each alternative b_j of ``TwoSample`` at r = 1 and this d, λ_j = (b_j − a − d)/(a + b_j): the excess
+    over about the variance of x, always below 1/(1+d), so that no pair takes all. For d = 0 ``Discordant`` is better.
     """
 
     __slots__ = ("d", "k_a", "n_a")
@@ -112,7 +112,7 @@ class PairRollback(EProcess):
     def __init__(self, d: float = 0.0) -> None:
         """``ValueError`` unless ``d`` is in [-1, 1]."""
         check_margin(1.0, d)
-        super().__init__("rollback", (1 / len(ODDS),) * len(ODDS))
+        super().__init__("rollback", equal_shares(len(ODDS)))
         self.d = d
         self.n_a: float = 0
         self.k_a: float = 0
@@ -127,8 +127,7 @@ class PairRollback(EProcess):
         _check_pairs(n, k10, k01, control_bad)
         a, d = self.a, self.d
         if rates := alternatives("rollback", a, 1.0, d):
-            stakes = [min((rate - a - d) / (a + rate), MOST / (1.0 + d)) for rate in rates]
-            self._grow([_log_of_pairs(stake, n, k10, k01, d) for stake in stakes])
+            self._grow([_log_of_pairs((rate - a - d) / (a + rate), n, k10, k01, d) for rate in rates])
         self.n_a += n
         self.k_a += control_bad
         return self.log_e
@@ -153,7 +152,7 @@ class PairSign(EProcess):
     __slots__ = ()
 
     def __init__(self) -> None:
-        super().__init__("rollback", (1 / len(SLOWER),) * len(SLOWER))
+        super().__init__("rollback", equal_shares(len(SLOWER)))
 
     def update(self, slower: float, n: float) -> float:
         """One block: in ``slower`` of ``n`` pairs the candidate took more than control · (1 + tolerance)."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from math import inf, log1p
 from typing import Any, Final
 
-from rollout.domain.stats.boundary import Bet, bet, check_margin
-from rollout.domain.stats.e_process import EProcess, Side, State, check_counts, check_side
+from rollout.domain.stats.boundary import NO_BET, Bet, bet, check_margin
+from rollout.domain.stats.e_process import EProcess, Side, State, check_counts, check_side, equal_shares
 
 #: Control's rate before any call is seen: 0.5 bad of 50.
 PRIOR_BAD: Final = 0.5
@@ -41,8 +41,7 @@ class TwoSample(EProcess):
 
     def __init__(self, side: Side, r: float = 1.0, d: float = 0.0) -> None:
         check_margin(r, d)
-        count = len(ODDS) if side == "rollback" else len(TIMES)
-        super().__init__(side, (1 / count,) * count)
+        super().__init__(side, equal_shares(bets_of(side)))
         self.r, self.d = r, d
         self.n_a: float = 0
         self.k_a: float = 0
@@ -60,7 +59,8 @@ class TwoSample(EProcess):
         """
         check_counts("control", n_a, k_a)
         check_counts("the candidate", n_b, k_b)
-        if n_a and n_b and (bets := bets_on(self.side, n_b / (n_a + n_b), self.a, self.r, self.d)):
+        if n_a and n_b:
+            bets = bets_on(self.side, n_b / (n_a + n_b), self.a, self.r, self.d)
             self._grow([log_of_counts(one, n_a, k_a, n_b, k_b) for one in bets])
         self.n_a += n_a
         self.k_a += k_a
@@ -71,7 +71,8 @@ class TwoSample(EProcess):
         a, b = list(a), list(b)
         n_a, sum_a = totals("control", a)
         n_b, _ = totals("the candidate", b)
-        if n_a and n_b and (bets := bets_on(self.side, n_b / (n_a + n_b), self.a, self.r, self.d)):
+        if n_a and n_b:
+            bets = bets_on(self.side, n_b / (n_a + n_b), self.a, self.r, self.d)
             self._grow([log_of_scores(one, a, b) for one in bets])
         self.n_a += n_a
         self.k_a += sum_a
@@ -149,9 +150,14 @@ def predicted(n: float, k: float, prior: float = PRIOR_BAD) -> float:
     return min(max((prior + k) / (PRIOR_CALLS + n), TINY), 1.0 - TINY)
 
 
+def bets_of(side: Side) -> int:
+    """How many alternatives are bet on."""
+    return len(ODDS) if side == "rollback" else len(TIMES)
+
+
 def bets_on(side: Side, pi: float, a: float, r: float, d: float) -> list[Bet]:
-    """The bets of all alternatives, in their order; none where there are none."""
-    return [bet(pi, a, b, r, d) for b in alternatives(side, a, r, d)]
+    """The bets of all alternatives, in their order; that many times ``NO_BET`` where none can be made."""
+    return [bet(pi, a, b, r, d) for b in alternatives(side, a, r, d)] or [NO_BET] * bets_of(side)
 
 
 def log_of_counts(placed: Bet, n_a: float, k_a: float, n_b: float, k_b: float) -> float:

@@ -22,6 +22,10 @@ def test_under_the_intended_shares_its_expectation_is_1(share: float, n: int) ->
     assert total == pytest.approx(1.0, abs=1e-9)
 
 
+def test_a_thousand_calls_stand_for_the_intended_shares() -> None:
+    assert exp(allocation_log_e((2, 0), (0.5, 0.5))) == pytest.approx(500 * 501 / (1000 * 1001) / 0.25, rel=1e-9)
+
+
 def test_three_arms_are_checked_together() -> None:
     shares, n = (0.2, 0.3, 0.5), 5
     total = 0.0

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.domain.histogram import LAST, Histogram, bucket_of, middle
-from rollout.domain.stats import CostLimit, MeanCost, MeanCostPromotion, OneSample
+from rollout.domain.histogram import LAST, Histogram, bucket_of, lower_edge, middle
+from rollout.domain.stats import CostLimit, MeanCost, MeanCostPromotion, OneSample, TwoSample
 from tests.domain.stats.enumeration import ROUNDING, Law, binomial, chance, expectations, laws, mean, outcomes, returns
 
 # The kinds of a call in the enumerated blocks: three costs in milli-dollars, and none.
@@ -116,7 +116,7 @@ def test_a_dearer_branch_is_found_in_some_hundred_calls() -> None:
     for seed in range(11):
         dice, gate, calls = Random(seed), MeanCost(0.0), 0
         gate.fund(0.6)
-        while gate.log_e < log(20):
+        while gate.log_e < log(20) and calls < 2_000:
             gate.update(lognormal(dice, 10), 0, lognormal(dice, 10, 1.3), 0)
             calls += 20
         needed.append(calls)
@@ -167,6 +167,24 @@ def test_nothing_is_bet_until_twenty_calls_of_control_are_known(gate: Any) -> No
     assert gate.update({KINDS[0]: 10}, 9, {KINDS[2]: 50}, 0) == start
     gate.learn({}, 1)
     assert gate.update({KINDS[0]: 10}, 9, {KINDS[2]: 50}, 0) > start
+
+
+@pytest.mark.parametrize(
+    ("cap", "edge", "top"), [(None, KINDS[2], lower_edge(KINDS[2] + 1)), (CAP, bucket_of(CAP), CAP)]
+)
+def test_the_bets_of_one_block(cap: float | None, edge: int, top: float) -> None:
+    """Half of a ``TwoSample`` on clipped costs, half of one on calls above the cap (a contract's, or p99.5)."""
+    gate = learned(MeanCost(0.1, cap))
+    dear = KINDS[2] + 6  # above the cap even if the candidate may be a tenth dearer
+    found = returns(gate, {KINDS[0]: 5, dear: 1}, 2, {KINDS[1]: 3, dear: 2}, 1)[:-1]
+    score = {bucket: min(middle(bucket) / top, 1.0) for bucket in (*KINDS, dear)}
+    mean_gate, tail_gate = TwoSample("rollback", 1.1), TwoSample("rollback")
+    mean_gate.learn(100, 50 * score[KINDS[0]] + 30 * score[KINDS[1]] + 5 * score[KINDS[2]])
+    tail_gate.learn(100, 5 if edge < KINDS[2] else 0)
+    of_a = [(score[KINDS[0]], 5), (score[dear], 1), (0.0, 2)]
+    of_b = [(score[KINDS[1]], 3), (score[dear], 2), (0.0, 1)]
+    assert found[:8] == pytest.approx(returns(mean_gate, of_a, of_b, by="update_scores")[:-1])
+    assert found[8:] == pytest.approx(returns(tail_gate, 8, 1, 6, 2)[:-1])
 
 
 def test_control_that_costs_nothing_is_no_measure() -> None:

@@ -57,7 +57,7 @@ def test_a_doubled_error_rate_is_found_near_the_bound_of_any_test(share: float) 
         dice, gate, calls = Random(seed), TwoSample("rollback"), 0
         gate.learn(10_000, 100)
         gate.fund(0.6)
-        while gate.log_e < log(1 / ALPHA):
+        while gate.log_e < log(1 / ALPHA) and calls < 5 * bound:
             calls += 200
             n = round(200 * share)
             gate.update(200 - n, bad(dice, 200 - n, 0.01), n, bad(dice, n, 0.02))

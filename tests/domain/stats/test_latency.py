@@ -2,7 +2,7 @@
 
 import json
 from itertools import product
-from math import ceil, exp, inf, isfinite, log, nan
+from math import ceil, exp, inf, isfinite, log, nan, prod
 from random import Random
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.domain.histogram import LAST, Histogram, bucket_of, lower_edge
-from rollout.domain.stats import LatencyPromotion, LatencyRollback, RankBets
+from rollout.domain.stats import LatencyPromotion, LatencyRollback, RankBets, alternatives, block_log_e
 from rollout.domain.stats.past import Past, shift_of
 from tests.domain.stats.enumeration import ROUNDING, Law, chance, expectations, laws, mean, outcomes, returns
 
@@ -110,7 +110,7 @@ def test_a_slower_candidate_is_found_in_about_400_calls() -> None:
     for seed in range(15):
         dice, gate, calls = Random(seed), LatencyRollback(0.0), 0
         gate.fund(0.6)
-        while gate.log_e < log(20):
+        while gate.log_e < log(20) and calls < 2_000:
             gate.update(*latencies(dice, 10, failing=0.0), *latencies(dice, 10, 1.2, failing=0.0))
             calls += 20
         needed.append(calls)
@@ -179,6 +179,30 @@ def test_a_rollback_goes_on_without_the_quantiles_that_failed() -> None:
     gate.update({100: 6}, 4, {200: 6}, 4)
     moved = [now != was for was, now in zip(before, gate.to_state()["logs"], strict=True)]
     assert moved == [True] * (5 + 8) + [False] * 32
+
+
+def test_the_bets_of_one_block() -> None:
+    """Half on ranks, with λ = min(12π(1−π)·effect, 0.9·min(π,1−π)/½); half on five quantiles of control's past."""
+    gate = learned(LatencyRollback(0.1))
+    found = returns(gate, {100: 6, 130: 2}, 1, {110: 2, 130: 1}, 0)[:-1]
+    pi, total = 0.25, 100
+    of_a = [15 / total] * 6 + [90 / total] * 2 + [1.0]
+    of_b = [30 / total] * 2 + [90 / total]  # five buckets lower: 105 and 125
+    for index, effect in enumerate((0.01, 0.03, 0.06, 0.12, 0.25)):
+        stake = min(12 * pi * (1 - pi) * effect, 0.9 * pi / 0.5)
+        expected = prod(1 + stake / pi * (y - 0.5) for y in of_b) * prod(1 - stake / (1 - pi) * (y - 0.5) for y in of_a)
+        assert found[index] == pytest.approx(expected)
+    # quantile, its bucket, control's earlier calls above it, this block's calls above it (the candidate's five higher)
+    for index, (q, above, k_a, k_b) in enumerate(
+        [(0.5, 30, 3, 1), (0.75, 10, 3, 1), (0.9, 10, 3, 1), (0.95, 4, 1, 0), (0.99, None, 0, 0)]
+    ):
+        bets = found[5 + 8 * index : 13 + 8 * index]
+        if above is None:
+            assert bets == [1.0] * 8
+        else:
+            a = (50 * (1 - q) + above) / (50 + total)
+            returned = [exp(block_log_e(9, k_a, 3, k_b, a, b)) for b in alternatives("rollback", a)]
+            assert bets == pytest.approx(returned)
 
 
 def test_one_arm_alone_teaches_and_bets_nothing() -> None:

@@ -15,6 +15,7 @@ from rollout.domain.stats import (
     PairPromotion,
     PairRollback,
     PairSign,
+    alternatives,
     discordant_log_e,
 )
 from tests.domain.stats.enumeration import ROUNDING, Law, binomial, chance, expectations, laws, outcomes, returns
@@ -155,6 +156,25 @@ def test_a_candidate_as_good_as_control_is_promoted_from_pairs() -> None:
     for _ in range(40):
         worse.update(50, 4, 0, 1, 0.05)
     assert worse.log_e < 0
+
+
+def test_the_stakes_of_a_promotion() -> None:
+    """c·d/(2a+d²) for c = ¼, ½, 1, 2, but at most 0.9/(1−d)."""
+    gate, d = PairPromotion(), 0.1
+    gate.update(50, 0, 0, 2, 0.0)
+    stakes = [min(c * d / (2 * 0.025 + d * d), 0.9 / (1 - d)) for c in (0.25, 0.5, 1.0, 2.0)]
+    assert stakes[3] == 1.0
+    found = returns(gate, 10, 1, 2, 3, d)[:-1]
+    assert found == pytest.approx([(1 + s * (d - 1)) * (1 + s * (d + 1)) ** 2 * (1 + s * d) ** 7 for s in stakes])
+
+
+def test_the_stakes_of_a_rollback_with_a_margin() -> None:
+    """(b − a − d)/(a + b), b being the alternatives of two arms."""
+    gate, d = PairRollback(0.1), 0.1
+    gate.update(50, 0, 0, 2)
+    stakes = [(b - 0.025 - d) / (0.025 + b) for b in alternatives("rollback", 0.025, 1.0, d)]
+    found = returns(gate, 10, 2, 1, 3)[:-1]
+    assert found == pytest.approx([(1 + s * (1 - d)) ** 2 * (1 - s * (1 + d)) * (1 - s * d) ** 7 for s in stakes])
 
 
 def test_an_outage_of_both_sides_is_no_evidence() -> None:
