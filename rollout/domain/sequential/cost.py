@@ -71,11 +71,11 @@ class CostLimit:
         self._seen = _Seen()
 
     def enter(self, stage: Stage) -> None:
-        self._step = LimitTest(self._step.limit, "promote")
+        self._step = self._step.fresh()
         self._seen = _Seen()
 
     def renew(self) -> None:
-        self._test = LimitTest(self._test.limit)
+        self._test = self._test.fresh()
 
     def fund(self, capital: float) -> None:
         self._test.fund(capital)
@@ -140,15 +140,11 @@ class Dearer:
         self._seen = _Seen()
 
     def enter(self, stage: Stage) -> None:
-        past = self._step.past
-        self._step = MeanCostPromotion(self._worse_by)
-        self._step.past = past
+        self._step = self._step.fresh()
         self._seen = _Seen()
 
     def renew(self) -> None:
-        past = self._test.past
-        self._test = MeanCost(self._worse_by)
-        self._test.past = past
+        self._test = self._test.fresh()
 
     def fund(self, capital: float) -> None:
         self._test.fund(capital)

@@ -35,7 +35,7 @@ class Errors:
 
     def renew(self) -> None:
         self._arms = self._arms.fresh()
-        self._pairs = self._pairs.fresh() if isinstance(self._pairs, PairRollback) else Discordant()
+        self._pairs = self._pairs.fresh()
 
     def fund(self, capital: float) -> None:
         self._arms.fund(capital)

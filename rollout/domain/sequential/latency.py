@@ -36,17 +36,13 @@ class Latency:
         self._bad = [0, 0]  # of control and candidate: beyond every latency
 
     def enter(self, stage: Stage) -> None:
-        past = self._step.past
-        self._step = LatencyPromotion(self._q, self._worse_by)
-        self._step.past = past
+        self._step = self._step.fresh()
         self._step_pairs = PairPromotion()
         self._begin()
 
     def renew(self) -> None:
-        past = self._arms.past
-        self._arms = LatencyRollback(self._worse_by)
-        self._arms.past = past
-        self._pairs = PairSign()
+        self._arms = self._arms.fresh()
+        self._pairs = self._pairs.fresh()
 
     def fund(self, capital: float) -> None:
         self._arms.fund(capital)
