@@ -20,7 +20,7 @@ from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.crowd import Crowd
 from rollout.domain.simulation.draws import Average, Chance, Draws, Spread, binomial
 from rollout.domain.simulation.replay import End, Ended, Scenario, replay
-from rollout.domain.simulation.truth import Drift, Outage, Truth, excess_of
+from rollout.domain.simulation.truth import Drift, Outage, Truth, excess_of, per_second
 from rollout.domain.simulation.world import World
 from rollout.domain.state import Policy
 from rollout.testing import sample_policy
@@ -145,6 +145,15 @@ def test_what_cannot_be_read_is_named_with_the_remedy(read: Any, text: str) -> N
         read(text)
 
 
+def test_traffic_is_read_as_people_write_it() -> None:
+    assert per_second("100/s") == 100
+    assert per_second("5/h") == pytest.approx(5 / 3_600)
+    assert per_second(" 1.5k / m ") == 25
+    for text in ("100", "5/y", "-1/s", "0/s", "/s", "nan/s", "1e3/s"):
+        with pytest.raises(ValueError, match="write calls and a time"):
+            per_second(text)
+
+
 @pytest.mark.parametrize(
     ("text", "excess"),
     [("20% slower", 0.2), ("20%", 0.2), ("7.5 %  Slower", 0.075), ("10% faster", -0.1), ("same", 0.0), ("300%", 3.0)],
@@ -179,6 +188,7 @@ TRUTHS = st.builds(
     mismatches=rates,
     noise=rates,
     sla_missed=rates,
+    control_nano=st.sampled_from([0.0, 2e6]),
     nano=st.sampled_from([0.0, 5e6]),
     users=st.none() | st.integers(1, 3_000),
 )
@@ -263,7 +273,7 @@ def test_where_branches_replace_control_each_side_fails_by_itself_and_few_live_c
 
 
 def test_a_mean_cost_is_what_was_said() -> None:
-    world = World(policy(gates=EVERY_GATE), Truth(nano=2e6, dearer=0.3), 100.0, chance(5))
+    world = World(policy(gates=EVERY_GATE), Truth(control_nano=2e6, nano=2.6e6), 100.0, chance(5))
     world.enter(0.5, 0.0)
     block, _ = world.block(0.0, 400.0)
     assert block.a["control_cost_nano"] / block.a["control_costed"] == pytest.approx(2e6, rel=0.03)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from rollout.domain.gates import Grade
-from rollout.domain.judgement import Bench, Case, GateStates, judge
+from rollout.domain.judgement import Bench, Case, GateStates, judge, soak_left
 from rollout.domain.lifecycle import Event, moves
 from rollout.domain.simulation.draws import Draws
 from rollout.domain.simulation.truth import DAY_S, Truth
@@ -25,9 +25,8 @@ from rollout.domain.simulation.world import World
 from rollout.domain.state import BranchState, Policy
 from rollout.domain.verdict import Action, Verdict
 
-#: The calls between two looks; and between two looks no more than a share 1/``FINE`` of the time at a stage.
+#: The calls between two looks, at least.
 CALLS: Final = 20
-FINE: Final = 40
 #: A stage is undecided after so many calls, and a day, where the ramp has no deadline.
 MANY: Final = 1_000_000
 
@@ -54,7 +53,8 @@ _ENDS: Final = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """What is replayed. ``traffic``: calls a second; ``start``: the index of the stage at which it begins;
-    ``deadline_s``: the most seconds at a stage.
+    ``deadline_s``: the most seconds at a stage; ``fine``: a look comes at the latest when a stage has lasted longer by
+    1/``fine``. Default 40.
     """
 
     policy: Policy
@@ -63,6 +63,7 @@ class Scenario:
     traffic: float
     deadline_s: float
     start: int = 0
+    fine: int = 40
 
     @classmethod
     def of(cls, policy: Policy, unit: str, truth: Truth, traffic: float, start: int = 0) -> Scenario:
@@ -94,8 +95,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stay:
-    """The time at one stage. ``waited_for``: the gates that held it at the look before the last, ``"soak"`` if none
-    did. ``end``: how the ramp ended here, None where it went on; ``cause``: of that.
+    """The time at one stage. ``waited_for``: what held it at the look before the last: ``"soak"``, or else gates.
+    ``end``: how the ramp ended here, None where it went on; ``cause``: of that.
     """
 
     share: float
@@ -180,7 +181,7 @@ def stay_at(scenario: Scenario, world: World, at: Position) -> tuple[Stay, Posit
         verdict = judge(replace(case, now=now), bench.findings(stage, now))
         if verdict.action is not Action.hold or now - at.now >= scenario.deadline_s:
             break
-        waited_for = _holding(verdict)
+        waited_for = ("soak",) if soak_left(policy.ramp, case.members, now) else _holding(verdict)
     goes_on = verdict.action is Action.promote
     stay = Stay(
         share=stage.share,
@@ -207,8 +208,8 @@ def _promoted(scenario: Scenario, at: Position, verdict: Verdict, bench: Bench, 
 
 
 def _holding(verdict: Verdict) -> tuple[str, ...]:
-    """The gates that are not through; the soak where all are."""
-    return tuple(one.gate for one in verdict.findings if one.grade is not Grade.passed) or ("soak",)
+    """The gates that are not through."""
+    return tuple(one.gate for one in verdict.findings if one.grade is not Grade.passed)
 
 
 class Pace:
@@ -222,11 +223,12 @@ class Pace:
         stage = ramp.stages.index(share)
         self._truth = scenario.truth
         self._least = max(1.0, max(CALLS, 1 / rarer) / scenario.traffic)
+        self._fine = scenario.fine
         self._entered = entered
         self._soaked = entered + ramp.soak_at(stage) - scenario.policy.settle_s
 
     def after(self, seen: float) -> float:
         """The end of the block that begins at ``seen``."""
         calm = seen - max(self._entered, self._truth.last_change(seen))
-        until = min(seen + max(self._least, calm / FINE), self._truth.next_change(seen))
+        until = min(seen + max(self._least, calm / self._fine), self._truth.next_change(seen))
         return self._soaked if seen < self._soaked < until else until

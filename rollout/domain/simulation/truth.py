@@ -21,7 +21,16 @@ from rollout.domain.simulation.draws import Spread
 DAY_S: Final = 86_400.0
 MILLI: Final = 1e-6  # milli-dollars of a nano-dollar: the unit of histograms of costs
 COST_SIGMA: Final = 0.8  # of the logarithm of a call's cost
+_RATE: Final = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<thousand>k?)\s*/\s*(?P<unit>[smhdw])")
 _CHANGE: Final = re.compile(r"(?P<share>\d+(?:\.\d+)?)\s*%\s*(?P<way>[a-z]*)")
+
+
+def per_second(text: str) -> float:
+    """Calls a second of ``"100/s"``, ``"5/h"``, ``"2k/m"`` … ``ValueError`` with the remedy."""
+    match = _RATE.fullmatch(text.strip().lower())
+    if match is None or float(match["count"]) == 0:
+        raise ValueError(f'"{text}" is no traffic; write calls and a time, as in "100/s", "30/m" or "5/h"')
+    return float(match["count"]) * (1_000 if match["thousand"] else 1) / seconds(f"1{match['unit']}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +119,8 @@ class Truth:
       factor whose logarithm has the standard deviation ``pair_sigma``. Default 0.2.
     * ``mismatches``: of the pairs in which both answered; ``noise``: of control compared with itself. Defaults 0.
     * ``sla_missed``: of the candidate's runs. Default 0.
-    * ``nano``: control's mean cost of a call in nano-dollars, lognormal too; ``dearer``: the candidate's is so much
-      higher, relative. Defaults 0.
+    * ``control_nano``, ``nano``: the mean cost of a call of control, and of the unit, in nano-dollars; lognormal too.
+      Default 0: it costs nothing.
     * ``outages`` hit both sides.
     * ``users``: how many there are. A fifth of them makes three fifths of the calls, and one in twenty meets ten times
       as many errors as all do on average (see ``crowd``). None, the default: every call is a user of its own.
@@ -128,8 +137,8 @@ class Truth:
     mismatches: float = 0.0
     noise: float = 0.0
     sla_missed: float = 0.0
+    control_nano: float = 0.0
     nano: float = 0.0
-    dearer: float = 0.0
     users: int | None = None
 
     def problems(self) -> Iterator[str]:
@@ -141,11 +150,11 @@ class Truth:
         for name in ("latency_s", "sigma", "pair_sigma"):
             if not 0 < getattr(self, name) < inf:
                 yield f"{name} is {getattr(self, name)}; it must be above 0 and finite"
-        for name in ("slower", "dearer"):
-            if not -1 < getattr(self, name) < inf:
-                yield f"{name} is {getattr(self, name)}; it must be above -1 (nothing left) and finite"
-        if not 0 <= self.nano < inf:
-            yield f"nano is {self.nano}; a cost is 0 or more and finite"
+        if not -1 < self.slower < inf:
+            yield f"slower is {self.slower}; it must be above -1 (which leaves no time at all) and finite"
+        for name in ("control_nano", "nano"):
+            if not 0 <= getattr(self, name) < inf:
+                yield f"{name} is {getattr(self, name)}; a cost is 0 or more and finite"
         if self.users is not None and self.users < 1:
             yield f"users is {self.users}; there must be at least 1, or None where every call is a user of its own"
 
@@ -178,20 +187,22 @@ class Truth:
 
     def latencies(self) -> tuple[Spread, Spread]:
         """Of control and of the candidate, in seconds."""
-        return _both(self.latency_s, self.slower, self.sigma)
+        return (
+            Spread.lognormal(self.latency_s, self.sigma),
+            Spread.lognormal(self.latency_s * (1 + self.slower), self.sigma),
+        )
 
-    def costs(self) -> tuple[Spread, Spread]:
-        """Of a call of control and of the candidate, in milli-dollars. Only where ``nano`` is above 0."""
-        median = self.nano * MILLI / exp(COST_SIGMA**2 / 2)
-        return _both(median, self.dearer, COST_SIGMA)
+    def costs(self) -> tuple[Spread | None, Spread | None]:
+        """Of a call of control and of the unit, in milli-dollars; None where it costs nothing."""
+        return _cost(self.control_nano), _cost(self.nano)
 
     def slower_than(self, tolerance: float) -> float:
         """In how many pairs the candidate takes longer than control by more than a share ``tolerance`` of it."""
         return 1 - NormalDist(log1p(self.slower), self.pair_sigma).cdf(log1p(tolerance))
 
 
-def _both(median: float, more: float, sigma: float) -> tuple[Spread, Spread]:
-    return Spread.lognormal(median, sigma), Spread.lognormal(median * (1 + more), sigma)
+def _cost(nano: float) -> Spread | None:
+    return Spread.lognormal(nano * MILLI / exp(COST_SIGMA**2 / 2), COST_SIGMA) if nano else None
 
 
 def _share(rate: float) -> float:

@@ -86,7 +86,7 @@ class World:
         self._noise = policy.noise
         kinds = {spec.kind for spec in policy.gates}
         self._latencies = truth.latencies() if "latency" in kinds else None
-        self._costs = truth.costs() if "cost" in kinds and truth.nano else None
+        self._control_cost, self._cost = truth.costs() if "cost" in kinds else (None, None)
         self._slower = {
             f"slower:{spec.worse_by:g}": truth.slower_than(spec.worse_by)
             for spec in policy.gates
@@ -207,16 +207,15 @@ class World:
         """What is counted of the runs of the unit: its SLA, its cost."""
         missed = self._draws.count(f"{whose} sla", runs, self._truth.sla_missed)
         found.counts |= {"runs": runs, "ran": runs, "sla_missed": missed, "sla_calls": missed, "costed": runs}
-        if self._costs:
-            found.histograms["cost"] = spent = self._draws.histogram(f"{whose} cost", runs, self._costs[1])
+        if self._cost:
+            found.histograms["cost"] = spent = self._draws.histogram(f"{whose} cost", runs, self._cost)
             found.counts["cost_nano"] = _nano(spent)
 
     def _cost_of_control(self, found: Figures, calls: int, whose: str) -> None:
         found.counts["control_costed"] = calls
-        if self._costs:
-            found.histograms["control_cost"] = spent = self._draws.histogram(
-                f"{whose} of control", calls, self._costs[0]
-            )
+        if self._control_cost:
+            spent = self._draws.histogram(f"{whose} of control", calls, self._control_cost)
+            found.histograms["control_cost"] = spent
             found.counts["control_cost_nano"] = _nano(spent)
 
 
