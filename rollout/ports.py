@@ -360,6 +360,8 @@ class MetricsSnapshot:
       what its breaker does, of the branches that have one.
     * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause
       a gate's name or ``person``.
+    * ``evidence``: (rollout, branch, gate, side) → what a sequential gate holds of its unit's account (side ``rollback``)
+      or shows for the next step (``promote``), as E; of the process that leads.
     * ``flags``: (flag, value, reason) → evaluations. ``gates`` and ``stages``: their names, by rollout.
     """
 
@@ -385,6 +387,7 @@ class MetricsSnapshot:
     version: str = ""
     orphans: dict[tuple[str, str, str], int] = field(default_factory=dict)
     breakers: dict[tuple[str, str, str], State] = field(default_factory=dict)
+    evidence: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
 
 
 class Host(Protocol):

@@ -264,6 +264,14 @@ def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
             ],
         ),
     )
+    yield Family(
+        "gauge",
+        "gate_e_value",
+        "Evidence of a sequential gate, told by the process that leads. Side rollback: what it holds of the account, which "
+        "rolls back at a sum over the gates of 100 times the rollout's branches; side promote: a step needs 20 of each.",
+        (*_RB, "gate", "side"),
+        list(now.evidence.items()),
+    )
     causes = [(*key, cause) for key in _branch_names(now) for cause in (*now.gates.get(key[0], ()), "person")]
     yield Family(
         "counter",

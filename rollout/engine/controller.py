@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from math import exp
 from typing import Final
 
 from rollout.domain.changes import entered, entered_text
@@ -29,6 +30,7 @@ LEASE: Final = "controller"
 
 _LEASE_S: Final = 10.0
 _HOUSEKEEPING_S: Final = 60.0
+_MOST_LOG_E: Final = 690.0
 _MOST_HEARD: Final = 50  # decisions between two ticks
 
 log = logging.getLogger("rollout.controller")
@@ -84,6 +86,17 @@ class Controller:
         self._stopping = False
         self._failing = False
         self._ticking = asyncio.Lock()
+
+    def evidence(self) -> dict[tuple[str, str, str, str], float]:
+        """(rollout, branch, gate, side) → E of each sequential gate at the last tick, at most 10³⁰⁰."""
+        found: dict[tuple[str, str, str, str], float] = {}
+        for (rollout, unit), verdict in self.verdicts.items():
+            for finding in verdict.findings:
+                for side, log_e in (("rollback", finding.log_e), ("promote", finding.log_promote)):
+                    if log_e is not None:
+                        e_value = exp(min(log_e, _MOST_LOG_E))
+                        found |= {(rollout, branch, finding.gate, side): e_value for branch in unit.split("+")}
+        return found
 
     async def tick(self) -> None:
         """One decision on every unit. Raises ``DatabaseError``; then nothing more is decided until the next tick."""

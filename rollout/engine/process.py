@@ -403,6 +403,8 @@ class Engine:
             shot.leader, shot.last_tick_at = self.controller.leader, self.controller.last_success_at
             shot.fenced_writes = self.controller.fenced
             shot.transitions, shot.rollbacks = dict(self.controller.transitions), dict(self.controller.rollbacks)
+            if self.controller.leader:
+                shot.evidence = self.controller.evidence()
         shot.flags = {
             answer: 0
             for rollout in self.rollouts

@@ -63,6 +63,15 @@ async def test_a_branch_that_turns_bad_is_rolled_back_and_the_decision_holds_the
     assert (found.observed or 0) > (found.baseline or 0)
 
 
+async def test_the_leader_tells_what_each_gate_holds() -> None:
+    one = await world()
+    await one.until(0.1)
+    await one.seconds(5)
+    found = one.controller.evidence()
+    assert set(found) == {("profile", "orders", "errors", side) for side in ("rollback", "promote")}
+    assert found["profile", "orders", "errors", "rollback"] < 1 < found["profile", "orders", "errors", "promote"]
+
+
 async def test_at_100_percent_pairs_roll_back() -> None:
     one = await world(ramp=Ramp.parse("shadow 50% 100%", soak=5, harm=0.05, bake="10m"))
     await one.until(1.0)

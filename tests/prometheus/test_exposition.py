@@ -50,6 +50,7 @@ FAMILIES = [
     "branch_stage",
     "stage_entered_timestamp_seconds",
     "transitions_total",
+    "gate_e_value",
     "rollbacks_total",
     "flag_evaluations_total",
     "queue_length",
@@ -87,6 +88,7 @@ def declared(rollouts: int = 1, branches: int = 2) -> MetricsSnapshot:
         queue_length={"trials": 0},
         queue_capacity={"trials": 1000},
         dropped={("trials", "queue_full"): 0},
+        evidence={("rollout0", "branch0", "errors", "rollback"): 0.4},
         version="1.2.3",
     )
 
