@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rollout.domain.evidence import Arm, Subject
@@ -17,16 +18,24 @@ from rollout_sql.gates import Closed
 from rollout_sql.tables import first_calls as table
 
 _NAMES: Final = tuple(field.name for field in fields(Subject))
-_KEY: Final = tuple(column.name for column in table.primary_key)
+_KEY: Final = ("rollout", "unit", "version", "entry", "arm", "key_hash")
 _EARLIER: Final = f"""ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)}
     WHERE excluded.started_at < {table.name}.started_at"""
 _KNOWN_AT_ONCE: Final = 500
+_STAGES_AT_ONCE: Final = 200
 _values_of = attrgetter(*_NAMES)
 _key_of = attrgetter(*_KEY)
 
-#: Rollout, unit, version, entry, and the arms that share places.
-Pool: TypeAlias = tuple[str, str, int, int, tuple[Arm, ...]]
+
+class Pool(NamedTuple):
+    """The arms of a stage that share places."""
+
+    rollout: str
+    unit: str
+    version: int
+    entry: int
+    arms: tuple[Arm, ...]
 
 
 class Places:
@@ -41,13 +50,21 @@ class Places:
         self.most = most
         self._pools: dict[Pool, tuple[int, int]] = {}  # taken, and with how many to count again
 
-    async def taken(self, connection: AsyncConnection, pool: Pool) -> int:
-        """At least as many as this process knows of."""
-        taken, enough = self._pools.get(pool, (0, 0))
-        if taken >= enough:
-            taken = await _count(connection, pool)
+    async def count(self, connection: AsyncConnection, pools: Collection[Pool]) -> None:
+        """Count those of which it is due: before each write."""
+        due = [pool for pool in pools if self._is_due(pool)]
+        counted = await _count(connection, due)
+        for pool in due:
+            taken = counted[pool]
             self._pools[pool] = taken, taken + max(1, (self.most - taken) // 32)
-        return taken
+
+    def _is_due(self, pool: Pool) -> bool:
+        taken, enough = self._pools.get(pool, (0, 0))
+        return taken >= enough
+
+    def taken(self, pool: Pool) -> int:
+        """At least as many as this process knows of."""
+        return self._pools[pool][0]
 
     def take(self, pool: Pool, count: int) -> None:
         taken, enough = self._pools[pool]
@@ -68,15 +85,16 @@ async def write(connection: AsyncConnection, subjects: Sequence[Subject], closed
     pools: dict[Pool, list[Subject]] = {}
     for key in sorted(earliest):  # one order for all writers: no deadlock
         one = earliest[key]
-        pool: Pool = (one.rollout, one.unit, one.version, one.entry, shares_places(one.arm))
+        pool = Pool(one.rollout, one.unit, one.version, one.entry, shares_places(one.arm))
         pools.setdefault(pool, []).append(one)
+    await places.count(connection, pools)
     kept = [one for pool, members in pools.items() for one in await _kept(connection, pool, members, places)]
     await insert_rows(connection, table.name, _NAMES, [_values_of(one) for one in kept], _EARLIER)
 
 
 async def _kept(connection: AsyncConnection, pool: Pool, members: list[Subject], places: Places) -> list[Subject]:
     """Those whose key is stored, and of the others those that have a place."""
-    taken = await places.taken(connection, pool)
+    taken = places.taken(pool)
     if 2 * (taken + len(members)) <= places.most:  # there is one for everybody
         places.take(pool, len(members))
         return members
@@ -98,8 +116,19 @@ async def _known(connection: AsyncConnection, pool: Pool, hashes: Sequence[str])
     return known
 
 
-async def _count(connection: AsyncConnection, pool: Pool) -> int:
-    return int((await connection.execute(select(func.count()).select_from(table).where(_of(pool)))).scalar_one())
+async def _count(connection: AsyncConnection, pools: Sequence[Pool]) -> Counter[Pool]:
+    """How many keys each has."""
+    of_stage = [table.c[name] for name in ("rollout", "unit", "version", "entry")]
+    stages = sorted({pool[:4] for pool in pools})
+    found: Counter[Pool] = Counter()
+    for start in range(0, len(stages), _STAGES_AT_ONCE):
+        which = tuple_(*of_stage).in_(stages[start : start + _STAGES_AT_ONCE])
+        query = (
+            select(*of_stage, table.c.arm, func.count().label("stored")).where(which).group_by(*of_stage, table.c.arm)
+        )
+        for row in await connection.execute(query):
+            found[Pool(row.rollout, row.unit, row.version, row.entry, shares_places(row.arm))] += row.stored
+    return found
 
 
 def _of(pool: Pool) -> ColumnElement[bool]:

@@ -214,8 +214,9 @@ first_calls = _table(
     Column("latency", Integer, nullable=False),
     Column("cost", Integer, nullable=False),
     Column("control_cost", Integer, nullable=False),
-    PrimaryKeyConstraint("rollout", "unit", "version", "entry", "arm", "key_hash", name="rollout_first_calls_pk"),
-    Index("rollout_first_calls_started", "rollout", "unit", "version", "entry", "started_at"),
+    # The hash stands first, or PostgreSQL, until it has statistics, takes this one for a span of time too.
+    PrimaryKeyConstraint("key_hash", "rollout", "unit", "version", "entry", "arm", name="rollout_first_calls_pk"),
+    Index("rollout_first_calls_started", "rollout", "unit", "version", "entry", "started_at", "arm"),
     rowid=False,
 )
 

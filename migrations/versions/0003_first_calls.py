@@ -35,14 +35,14 @@ def upgrade() -> None:
         sa.Column("cost", sa.Integer(), nullable=False),
         sa.Column("control_cost", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint(
-            "rollout", "unit", "version", "entry", "arm", "key_hash", name="rollout_first_calls_pk"
+            "key_hash", "rollout", "unit", "version", "entry", "arm", name="rollout_first_calls_pk"
         ),
         sqlite_with_rowid=False,
     )
     op.create_index(
         "rollout_first_calls_started",
         "rollout_first_calls",
-        ["rollout", "unit", "version", "entry", "started_at"],
+        ["rollout", "unit", "version", "entry", "started_at", "arm"],
         unique=False,
     )
     op.execute("DELETE FROM rollout_subjects")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, inspect, text
 
 from rollout.domain.state import BranchState
 from rollout.errors import DatabaseError, SchemaError
@@ -15,6 +15,7 @@ from rollout.ports import GateCheckpoint
 from rollout.resources import shipped
 from rollout_sql import open_backend, schema
 from rollout_sql.database import Database
+from rollout_sql.tables import metadata
 from rollout_sql.urls import target_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -49,6 +50,23 @@ async def run(url: str, *statements: str) -> list[object]:
 async def test_the_chain_leads_to_the_tables_of_the_code(url: str) -> None:
     await schema.upgrade(url)
     assert await schema.check(url) == []
+
+
+async def test_primary_keys_are_those_of_the_code(url: str) -> None:
+    """``check`` does not look at them; their order decides what is found quickly."""
+
+    def primary_keys(connection: Connection) -> dict[str, list[str]]:
+        found = inspect(connection)
+        return {name: found.get_pk_constraint(name)["constrained_columns"] for name in metadata.tables}
+
+    await schema.upgrade(url)
+    database = Database(target_of(url))
+    try:
+        async with database.reading() as connection:
+            stored = await connection.run_sync(primary_keys)
+    finally:
+        await database.close()
+    assert stored == {name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()}
 
 
 async def test_a_table_that_differs_from_the_code_is_found(url: str) -> None:
