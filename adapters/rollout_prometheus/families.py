@@ -267,8 +267,8 @@ def _ramp(now: MetricsSnapshot) -> Iterator[Family]:
     yield Family(
         "gauge",
         "gate_e_value",
-        "Evidence of a sequential gate, told by the process that leads. Side rollback: what it holds of the account, which "
-        "rolls back at a sum over the gates of 100 times the rollout's branches; side promote: a step needs 20 of each.",
+        "Evidence of a sequential gate, told by the process that leads. Side rollback: what it holds of the account, "
+        "which rolls back at a sum of 100 times the branches; side promote: a step needs 20 of each gate.",
         (*_RB, "gate", "side"),
         list(now.evidence.items()),
     )

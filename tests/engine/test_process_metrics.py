@@ -27,6 +27,9 @@ class Leads:
     transitions: Mapping[tuple[str, str, str, str], int] = {}
     rollbacks: Mapping[tuple[str, str, str], int] = {}
 
+    def evidence(self) -> dict[tuple[str, str, str, str], float]:
+        return {("profile", "a", "errors", "rollback"): 0.4}
+
     async def run(self) -> None: ...
     async def stop(self) -> None: ...
 
@@ -68,10 +71,11 @@ async def test_an_open_breaker_is_exposed_for_the_mode_that_opened_it() -> None:
         assert shot.breakers == {("profile", "a", "live"): State.closed, ("profile", "a", "shadow"): State.open}
 
 
-async def test_the_writes_of_a_late_controller_that_were_refused_are_exposed() -> None:
+async def test_what_the_controller_counts_is_exposed() -> None:
     made = engine(memory_backend(LoopClock()), controller=lambda backend, name: Leads())
     await made.start()
     assert made.metrics().fenced_writes == 2
+    assert made.metrics().evidence == {("profile", "a", "errors", "rollback"): 0.4}
     await made.stop()
 
 
