@@ -1,0 +1,249 @@
+"""One process of the fleet: it counts its calls, writes what it counted, hears what was decided, and may decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, cast
+
+from rollout.domain.flags import Ceiling
+from rollout.domain.state import Decision, Policy, Snapshot
+from rollout.engine.controller import Controller
+from rollout.engine.recorder import Recorder
+from rollout.errors import DatabaseError
+from rollout.ports import Backend
+from tests.fleet.chronicle import Chronicle
+from tests.fleet.clocks import ProcessClock
+from tests.fleet.counting import Counting, Standing
+from tests.fleet.timeline import Strand, Timeline, until
+from tests.fleet.wire import Outage, Wire
+
+_RECORD_S: Final = 0.05  # from the settle time of a second until it is written
+_AGAIN_S: Final = 0.125
+_HEAR_S: Final = 0.6
+_CLOCK_S: Final = 10.0
+_CALLS_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all processes share."""
+
+    timeline: Timeline
+    backend: Backend
+    chronicle: Chronicle
+    outage: Outage
+    dice: Random
+    bad: dict[str, float]  # unit → share of calls in which its candidate fails, truly
+    traffic: Traffic
+
+
+@dataclass(slots=True)
+class Traffic:
+    """``calls_s``: the mean of each process, a second, while it ``flows``."""
+
+    calls_s: float
+    flows: bool = True
+
+
+@dataclass(slots=True)
+class Doom:
+    """What is to happen to a process while it decides: after so many steps, or (0 or less) when it sends a decision."""
+
+    steps: int
+    happen: Callable[[], None]
+
+    def is_due(self, wire: Wire) -> bool:
+        if self.steps <= 0:
+            return "transition" in wire.flying
+        self.steps -= 1
+        return self.steps == 0
+
+
+class Process:
+    """See the module. ``who``: of this process alone; ``holder``: its name as a leader, which the next may share.
+
+    ``deaf``: hears of no change. ``doom``: what is to happen in a tick of its controller, and when.
+    """
+
+    def __init__(self, who: str, holder: str, declared: Policy, clock: ProcessClock, world: World) -> None:
+        self.who = who
+        self.holder = holder
+        self.clock = clock
+        self.declared = declared
+        self.deaf = False
+        self.over = False
+        self.in_tick = False
+        self.doom: Doom | None = None
+        self.wire = Wire(who, world.backend, world.timeline, world.chronicle, world.outage, world.dice)
+        self.counting = Counting(who, clock, world.dice)
+        self.standing: Standing | None = None
+        self.heard = -1  # how many changes there were when it asked last
+        self.controller: Controller | None = None
+        self.recorder: Recorder | None = None
+        self.strands: list[Strand] = []
+        self.ticking: Strand | None = None
+        self._world = world
+        self._revision = -1
+        self._began_tick = 0.0
+        self._spawn("begins", self._begin())
+
+    # Its strands
+
+    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, object]) -> Strand:
+        strand = self._world.timeline.spawn(f"{self.who} {name}", coroutine, self._world.dice.random())
+        self.strands.append(strand)
+        return strand
+
+    async def _wait(self, seconds: float) -> None:
+        await until(self._world.timeline.now + seconds)
+
+    async def _begin(self) -> None:
+        """As a process of the product begins: register, load; again until the database is there."""
+        stores: Any = self.wire
+        while self.standing is None:
+            try:
+                await stores.register(self.declared, self.who)
+                self.hear(await stores.load())
+            except DatabaseError:
+                await self._wait(2.0)
+        self.recorder = Recorder(stores, process=self.who, seal=self.counting.seal)
+        for name, work in (
+            ("serves", self._serve()),
+            ("hears", self._hear()),
+            ("keeps time", self._keep_time()),
+            ("records", self._record()),
+        ):
+            self._spawn(name, work)
+        self.control()
+
+    def control(self) -> None:
+        """Begin to tick, with a controller that knows nothing yet."""
+        stores: Any = self.wire
+        self.in_tick = False
+        self.controller = Controller(
+            stores, stores, self.clock, self.holder, notifier=_Notifier(self), sleep=self._between_ticks
+        )
+        self.ticking = self._spawn("ticks", self.controller.run())
+        self.ticking.before = self._fate
+
+    async def _between_ticks(self, seconds: float) -> None:
+        self.in_tick = False
+        self._world.chronicle.hold("ticked", (self, self._began_tick))
+        await self._wait(seconds)
+        self.in_tick, self._began_tick = True, self._world.timeline.now
+
+    def _fate(self) -> None:
+        """What was to happen at this step of a tick happens."""
+        if self.doom is not None and self.in_tick and self.doom.is_due(self.wire):
+            happen, self.doom = self.doom.happen, None
+            happen()
+
+    async def _serve(self) -> None:
+        random, world = self._world.dice.random, self._world
+        while True:
+            await self._wait(_CALLS_S)
+            mean = world.traffic.calls_s * _CALLS_S
+            assert self.standing is not None
+            count = int(mean * 2 * random() + random())
+            if count and world.traffic.flows:
+                self.counting.calls(count, self.standing, [world.bad[plan.name] for plan in self.standing.plans])
+
+    async def _hear(self) -> None:
+        stores: Any = self.wire
+        while True:
+            await self._wait(_HEAR_S)
+            changes = self._world.chronicle.changes
+            if not self.deaf and changes > self.heard:
+                with suppress(DatabaseError):
+                    self.hear(await stores.load())
+                    self.heard = changes
+
+    async def _keep_time(self) -> None:
+        stores: Any = self.wire
+        while True:
+            asked = self.clock.monotonic()
+            try:
+                now = await stores.now()
+            except DatabaseError:
+                pass
+            else:
+                self._tell_time(now - self.clock.monotonic(), now - asked)
+            await self._wait(_CLOCK_S)
+
+    async def _record(self) -> None:
+        """Write each second soon after its settle time; where that failed, try again, ever more slowly."""
+        assert self.recorder is not None
+        delay = _AGAIN_S
+        while True:
+            if await self.recorder.write_all():
+                delay = _AGAIN_S
+                sealed = self.clock.monotonic() + self.counting.offset - self.declared.settle_s - _RECORD_S
+                await self._wait(1.0 - sealed % 1.0)
+            else:
+                delay = min(5.0, delay * 2)
+                await self._wait(delay)
+
+    # What it knows
+
+    def hear(self, snapshot: Snapshot) -> None:
+        """Work from a snapshot from the next call on; what was counted of other code is of version 0."""
+        policy = snapshot.policies.get(self.declared.rollout)
+        if snapshot.revision < self._revision or policy is None:
+            return
+        self._revision = snapshot.revision
+        self._tell_time(snapshot.now - self.clock.monotonic())
+        closed = {flag.flag: flag.value for flag in snapshot.flags if flag.key is None}
+        found = closed.get(policy.flag, "auto")
+        ceiling: Ceiling = "off" if found == "off" else "shadow" if found == "shadow" else "auto"
+        version = policy.version if policy.revision == self.declared.revision else 0
+        self.standing = Standing(policy, snapshot.states[policy.rollout], [ceiling for _ in policy.units()], version)
+
+    def _tell_time(self, least: float, most: float = float("inf")) -> None:
+        self.counting.offset = min(most, max(least, self.counting.offset))
+
+    # Its end
+
+    def cancel_tick(self) -> None:
+        """Its controller is cancelled where it stands, and another begins in its place."""
+        if self.ticking is not None:
+            self.ticking.cancel()
+            self.control()
+
+    def kill(self) -> None:
+        """It is gone, with everything that it did not write."""
+        self.over = True
+        for strand in self.strands:
+            strand.cut()
+
+    async def stop(self) -> None:
+        """It ends in good order: what was counted is written, the lease handed back."""
+        if self.over:
+            return
+        self.over = True
+        for strand in self.strands:
+            strand.cut()
+        if self.recorder is not None:
+            self.recorder.blocks.extend(self.counting.seal(everything=True)[0])
+            await self.recorder.write_all()
+        lease, stores = self._world.chronicle.lease, cast(Any, self.wire)
+        if lease is not None and lease.holder == self.holder:
+            with suppress(DatabaseError):  # then it runs out by itself
+                await stores.release(lease)
+
+    def freeze(self, seconds: float) -> None:
+        """Nothing of it runs for so long; then it goes on where it stood."""
+        for strand in self.strands:
+            strand.held_until = self._world.timeline.now + seconds
+
+
+class _Notifier:
+    """Tells the chronicle whom it was told by."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def tell(self, decision: Decision) -> None:
+        self._process._world.chronicle.tell(self._process.who, decision)
