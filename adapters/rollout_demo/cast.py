@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from rollout_demo.audit import Unmet
@@ -60,8 +61,7 @@ class Cast:
             "database": self.database,
             "rollout": self.rollout,
             "revision": revision,
-            "stages": self.pace.stages,
-            "soak": self.pace.soak,
+            "pace": asdict(self.pace),
         }
         self.address = (await self._shops[revision].ask(order, timeout_s=30))["address"]
         await self._customers.ask({"do": "use", "base": self.address})

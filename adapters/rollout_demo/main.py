@@ -25,6 +25,8 @@ from rollout_demo.story import Story
 from rollout_sql import masked, open_backend
 
 RATE: Final = 100.0  # calls a second
+FOR_A_STEP: Final = 20
+BOUND: Final = "no worse than control, yet rolled back: probability at most 1%"
 STORY: Final = (300.0, 50_000)  # the most seconds and calls of the customers
 SERVED: Final = (86_400.0, 15_000_000)
 
@@ -77,15 +79,15 @@ async def _unused(backend: Any, name: str = "profile") -> str:
 
 
 def _opening(tell: Narrator, cast: Cast) -> None:
-    limits = " · ".join(gate.name for gate in GATES)
+    names = " · ".join(gate.name for gate in GATES)
     tell.title("rollout demo", "A monolith gets a fan-out: in shadow, up a ramp, and back down where it fails.")
     tell.facts(
         ("shop", "GET /profile/{id} asks for orders, tickets, picks, then a model"),
         ("fan-out", "the same four as branches, side by side"),
         ("customers", f"{truth.CUSTOMERS:,}, {cast.rate:.0f} calls a second; arrivals and tokens as in real traces"),
-        ("ramp", f"{cast.pace.stages}, soak {cast.pace.soak}"),
-        ("gates", f"{limits} – threshold gates: [bold]no error bound[/]"),
-        ("", "Soak and samples are tiny, so that it all fits into a minute."),
+        ("ramp", f"{cast.pace.stages}, soak {cast.pace.soak}; a step may harm {cast.pace.harm} of all calls"),
+        ("gates", f"{names}; a step takes {FOR_A_STEP}:1 from each"),
+        ("bound", f"[bold]{BOUND}[/]"),
         ("database", masked(cast.database)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import exp, floor, inf, isfinite, log
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from rollout_demo.audit import Move
 
 WIDTH: Final = 100
 _STYLES: Final = {"promote": "green", "complete": "bold green", "rollback": "bold red"}
+_MILLION: Final = log(1e6)
+_TEN: Final = log(10.0)
+_RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _COLOURS: Final = {"orders": "cyan", "picks": "blue", "tickets": "magenta", "summary": "yellow"}
 
 
@@ -103,18 +107,49 @@ def milliseconds(value: float | None) -> str:
     return "–" if value is None else f"{value * 1000:.0f} ms"
 
 
+def odds(log_e: float) -> str:
+    """Evidence as a bookmaker tells it: ``23:1`` for, ``1:8`` against, ``10¹²:1``. ``log_e``: its natural logarithm."""
+    if abs(log_e) < _MILLION:
+        return f"{floor(exp(log_e) + 1e-9):,}:1" if log_e >= 0 else f"1:{floor(exp(-log_e)):,}"
+    power = f"10{str(int(abs(log_e) / _TEN)).translate(_RAISED)}"
+    return f"{power}:1" if log_e > 0 else f"1:{power}"
+
+
 def _numbers(move: Move) -> str:
-    """``errors 0% ≤ 5%  p90 71 ≤ 142 ms  differ 0% ≤ 1%``; of a rollback only the gates that were breached."""
-    wanted = [finding for finding in move.findings if move.action != "rollback" or str(finding.grade) == "breach"]
-    return "  ".join(map(_finding, wanted))
+    """What led to a decision, gate by gate.
+
+    * a step: ``errors 25:1  p90 31:1``, the evidence that it is safe, or of threshold gates ``errors 0% ≤ 5%``
+    * a rollback: ``errors 10¹³:1, 96% of 27 calls failed, of control's 0%``, of the gates that were breached
+    * completed: ``evidence against it 1:9``, of all gates together
+    """
+    match move.action:
+        case "rollback":
+            return "; ".join(_breach(finding) for finding in move.findings if str(finding.grade) == "breach")
+        case "complete" if move.findings and all(finding.log_e is not None for finding in move.findings):
+            against = log(sum(exp(finding.log_e) for finding in move.findings))
+            return f"evidence against it {odds(against)}"
+    return "  ".join(map(_finding, move.findings))
+
+
+def _breach(finding: Any) -> str:
+    if finding.log_e is None:
+        return _finding(finding)
+    return f"{_name(finding)} {odds(finding.log_e)}, {escape(finding.why.removeprefix(f'{_name(finding)} is '))}"
 
 
 def _finding(finding: Any) -> str:
-    name = {"mismatches": "differ"}.get(finding.gate, finding.gate.removeprefix("latency "))
+    name = _name(finding)
+    if finding.log_promote is not None:
+        return f"{name} {odds(finding.log_promote)}"
     sign = ">" if str(finding.grade) == "breach" else "≤"
-    if finding.observed is None or finding.limit is None:
+    if finding.observed is None or finding.limit is None or not isfinite(finding.limit):
         return f"{name} ?"
     if finding.unit_name == "s":
-        observed = "∞" if finding.observed == float("inf") else f"{finding.observed * 1000:.0f}"
+        observed = "∞" if finding.observed == inf else f"{finding.observed * 1000:.0f}"
         return f"{name} {observed} {sign} {finding.limit * 1000:.0f} ms"
     return f"{name} {share(finding.observed)} {sign} {share(finding.limit)}"
+
+
+def _name(finding: Any) -> str:
+    gate = str(finding.gate)
+    return "differ" if gate == "mismatches" else gate.removeprefix("latency ")

@@ -1,7 +1,7 @@
 """The shop's process: ``python -m rollout_demo.shop``, told by one line of JSON on standard input what to serve.
 
     {"addresses": {"orders": "http://127.0.0.1:…", …}, "database": "sqlite:///…", "rollout": "profile",
-     "revision": 2, "stages": "shadow 25% 100%", "soak": "3s"}
+     "revision": 2, "pace": {"stages": "shadow 25% 100%", "soak": "2s", "harm": "2%"}}
 
 It answers with its own address, and serves until it is asked to stop or its standard input ends: whoever started it
 cannot leave it behind.
@@ -38,7 +38,7 @@ async def start(order: dict[str, Any], stack: AsyncExitStack) -> str:
     app = application(addresses, guard(allow=[f"{addresses['model']}/"]))
     setup(
         app,
-        [rollout(order["rollout"], order["revision"], Pace(order["stages"], order["soak"]))],
+        [rollout(order["rollout"], order["revision"], Pace(**order["pace"]))],
         database=order["database"],
         metrics_path="/metrics",
         tick_s=TICK_S,

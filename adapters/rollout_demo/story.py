@@ -20,7 +20,7 @@ from rollout_demo.audit import COMPLETED, ROLLED_BACK, Audit, Move
 from rollout_demo.cast import Cast
 from rollout_demo.counts import total
 from rollout_demo.lines import Message
-from rollout_demo.narrator import Narrator, branch, milliseconds
+from rollout_demo.narrator import Narrator, branch, milliseconds, odds
 from rollout_demo.words import compared_of, said, shown, usage
 
 GOOD: Final = ("orders", "picks")
@@ -89,9 +89,13 @@ class Story:
             )
 
     async def _why(self, unit: str) -> str:
-        """What the gates have against a unit, judged now by ``rollout check``, which changes nothing."""
+        """What the gates have against a unit."""
+        return str((await self._judged())[unit]["reasons"][0])
+
+    async def _judged(self) -> Mapping[str, Any]:
+        """The verdict on each unit, judged now by ``rollout check``, which changes nothing."""
         judged = json.loads(await self.cast.command("check", self.cast.rollout, "--output", "json"))
-        return str(next(one["verdict"]["reasons"][0] for one in judged if one["unit"] == unit))
+        return {one["unit"]: one["verdict"] for one in judged}
 
     # ---- 2
 
@@ -103,9 +107,20 @@ class Story:
         )
         self._counts.append(await self.cast.close_shop(1))
         await self.cast.open_shop(2)
-        self.tell.event("revision 2 is deployed; below: what each gate observed, and its limit")
+        self.tell.event("revision 2 is deployed; below: the evidence of each gate that the step is safe")
+        await self.audit.until(lambda: self.audit.stand("tickets").share > 0, "tickets leaves the shadow", PATIENCE_S)
+        await self._missing()
         await self.audit.until(lambda: self.cast.tickets.ill, f"tickets climbs to {FALLS_AT} by itself", PATIENCE_S)
         self._counts.append(await self.cast.count())
+
+    async def _missing(self) -> None:
+        """Tell what the next steps still need, where a gate can say."""
+        for unit, verdict in (await self._judged()).items():
+            needs = [finding for finding in verdict["findings"] if finding.get("more_calls")]
+            if needs:
+                slowest = max(needs, key=lambda finding: int(finding["more_calls"]))
+                told = f"{slowest['gate']} {odds(slowest['log_promote'])}"
+                self.tell.event(f"{branch(unit)} [bold]holds[/]: {told}, about {slowest['more_calls']:,} more calls")
 
     # ---- 3
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-CUSTOMERS: Final = 2_000
+CUSTOMERS: Final = 10_000
 
 _ITEMS: Final = ("kettle", "lamp", "rug", "chair", "teapot", "clock", "shelf", "mirror", "basket", "blanket")
 _SUBJECTS: Final = ("late parcel", "wrong colour", "missing screw", "refund", "new address", "invoice")
@@ -18,8 +18,8 @@ _TOPICS: Final = ("delivery", "a refund", "assembly", "an invoice", "a gift", "r
 
 
 def key_of(customer: int) -> str:
-    """The targeting key of a customer: ``customer-0017``."""
-    return f"customer-{customer:04d}"
+    """The targeting key of a customer: ``customer-00017``."""
+    return f"customer-{customer:05d}"
 
 
 def orders(customer: int) -> list[dict[str, Any]]:

@@ -7,18 +7,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from math import inf, log
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from rollout.domain.bound import bound_of
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.sequential.part import LOG_PROMOTE
+from rollout.engine.declared import policy_of
 from rollout_demo import main
 from rollout_demo.audit import Move, Unmet
-from rollout_demo.fanout import Pace
-from rollout_demo.narrator import Narrator
+from rollout_demo.fanout import Pace, rollout
+from rollout_demo.narrator import Narrator, odds
 from rollout_demo.story import Story
 
-SHORT = Pace("shadow 25% 100%", "1s")
+SHORT = Pace("shadow 25% 100%", "0s", harm="10%")
+ODDS = r"[\d,⁰¹²³⁴⁵⁶⁷⁸⁹]+:1"
 DEMO = "import sys; from rollout_demo.main import run; sys.exit(run(database_url=(sys.argv[1:] or [None])[0]))"
 
 
@@ -40,24 +47,55 @@ async def test_a_short_telling_has_every_chapter(tmp_path: Path) -> None:
     }
     assert report.stat().st_size > 10_000
     text = told.getvalue()
-    assert "no error bound" in text
+    assert main.BOUND in text
+    assert re.search(f"orders +25% → 100% +errors {ODDS}  p90 {ODDS}  differ {ODDS}", text)
     assert re.search(r"\$\.tickets differs in order: (\d+) of \1 compared calls", text)
     assert "All of it happened" in text
     assert [line for line in text.splitlines() if len(line) > 80 and "ROLLOUT_DATABASE_URL" not in line] == []
+
+
+def test_the_bound_that_is_told_is_that_of_the_gates() -> None:
+    policy = policy_of(rollout(), ())
+    assert bound_of(policy).alpha == 0.01
+    assert "at most 1%" in main.BOUND
+    assert log(main.FOR_A_STEP) == pytest.approx(LOG_PROMOTE)
+
+
+def finding(gate: str = "errors", **changes: Any) -> Finding:
+    fields: dict[str, Any] = {"unit": "orders", "grade": Grade.passed, "observed": 0.01, "limit": 0.05, "n": 40}
+    return Finding(gate=gate, **{**fields, **changes})
+
+
+SHOWN = finding("latency p90", log_e=-2.0, log_promote=log(23.9), unit_name="s", limit=inf)
+WHY = "97% of 30 calls failed, of control's 0%"
+BROKEN = finding(grade=Grade.breach, log_e=log(3e13), log_promote=-9.0, why=WHY)
 
 
 @pytest.mark.parametrize(
     ("move", "line"),
     [
         (Move("tickets", "rollback", "25%", "shadow, rolled back", 0.0), "tickets 25% rolled back"),
-        (Move("orders", "complete", "100%", "100%, completed", 0.0), "orders  100% completed"),
+        (Move("orders", "complete", "100%", "100%, completed", 0.0), "orders 100% completed"),
+        (Move("orders", "complete", "100%", "100%, completed", 0.0, (SHOWN, SHOWN)), "evidence against it 1:3"),
+        (Move("picks", "promote", "5%", "25%", 0.0, (SHOWN, finding())), "p90 23:1 errors 1% ≤ 5%"),
+        (Move("picks", "promote", "5%", "25%", 0.0, (finding("latency p90", limit=inf),)), "p90 ?"),
+        (Move("tickets", "rollback", "25%", "shadow", 0.0, (SHOWN, BROKEN)), f"errors 10¹³:1, {WHY}"),
+        (Move("tickets", "rollback", "25%", "shadow", 0.0, (finding(grade=Grade.breach),)), "errors 1% > 5%"),
         (Move("picks", "resume", "shadow, rolled back", "shadow", 0.0, by="by anna: [mended]"), "by anna: [mended]"),
     ],
 )
 def test_every_kind_of_decision_can_be_told(move: Move, line: str) -> None:
     tell, told = narrator()
     tell.move(move)
-    assert line in told.getvalue()
+    assert line in " ".join(told.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [(20.0, "20:1"), (1.0, "1:1"), (0.3, "1:3"), (54_321.9, "54,321:1"), (2e9, "10⁹:1"), (1e-8, "1:10⁸")],
+)
+def test_evidence_is_told_as_odds_that_claim_no_more_than_there_is(evidence: float, said: str) -> None:
+    assert odds(log(evidence)) == said
 
 
 def test_a_promise_that_does_not_come_true_is_told_and_exits_with_1(
@@ -98,7 +136,8 @@ def test_the_demo_takes_less_than_a_minute() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert time.monotonic() - begun < 60
-    for step in ("shadow → 1%", "1% → 5%", "5% → 25%", "25% → 50%", "50% → 100%"):
+    assert re.search(r"holds: .*, about [\d,]+ more calls", done.stdout)
+    for step in ("shadow → 5%", "5% → 25%", "25% → 50%", "50% → 100%"):
         assert re.search(rf"orders +{step} ", done.stdout), step
     assert re.search(r"tickets 25% rolled back", done.stdout)
 
