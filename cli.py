@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from rollout.usecases import look, reporting, steer
-from rollout_render import deliver, document, emit, live, screens
+from rollout.usecases import explaining, look, reporting, steer
+from rollout_render import deliver, document, emit, explained, live, screens
 from rollout_render.doors import (
     HELP,
     Doors,
@@ -26,7 +26,7 @@ from rollout_render.doors import (
     rollout_name,
     since,
 )
-from rollout_wiring import commands, groups
+from rollout_wiring import commands, groups, planning
 from rollout_wiring.commands import Steering, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -76,13 +76,19 @@ def show(name: str, url: str, output: str) -> None:
 
 @main.command()
 @rollout_name()
+@named("--explain", "EXPLAIN", is_flag=True, help="Tell how each gate comes to it, number by number.")
 @reading()
 @click.pass_context
-def check(ctx: click.Context, name: str, url: str, output: str) -> None:
+def check(ctx: click.Context, name: str, explain: bool, url: str, output: str) -> None:
     """Judge now and change nothing: what would be decided, and why.
 
-    Exits 3 when it would hold, 4 when it would roll back.
+    Exits 3 when it would hold, 4 when it would roll back. With --explain: what each gate saw of both sides, its
+    evidence against the boundary, its weight, what is missing; and what all gates together promise.
     """
+    if explain:
+        told = run(url, lambda backend: explaining.explain(backend, name))
+        emit(told, output, explained.explained)
+        ctx.exit(Exit.of_actions(unit.action for unit in told.units))
     judged = run(url, lambda backend: steer.check(backend, name))
     emit(judged, output, screens.check)
     ctx.exit(Exit.of_actions(one.verdict.action for one in judged))
@@ -108,8 +114,8 @@ def history(name: str, limit: int, url: str, output: str) -> None:
 def report(name: str, form: str, out: Path | None, since: float | None, url: str) -> None:
     """The whole report, as text, JSON or one HTML file.
 
-    Verdict, gates, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing. JSON has stable
-    keys (schema 1); HTML needs nothing else, not even JavaScript.
+    Verdict, gates, evidence, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing. JSON has
+    stable keys (schema 3); HTML needs nothing else, not even JavaScript.
     """
     made = run(url, lambda backend: reporting.report(backend, name, since=since))
     deliver(document(made, form), out)
@@ -261,6 +267,8 @@ def _steer(who: dict[str, Any], verb: Steering) -> None:
 
 
 for command in (
+    planning.plan,
+    planning.simulate,
     groups.init,
     groups.apply,
     groups.config,

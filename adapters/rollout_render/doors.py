@@ -37,16 +37,17 @@ class Exit(IntEnum):
 
     @classmethod
     def of_actions(cls, actions: Iterable[str]) -> Exit:
-        """Of what ``check`` would decide: a rollback, a hold, or a step."""
+        """Of what ``check`` would decide: a rollback, a hold or pause, or a step."""
         found = set(actions)
         if found & {"rollback", "stop_shadow"}:
             return cls.rolled_back
-        return cls.holding if "hold" in found else cls.ok
+        return cls.holding if found & {"hold", "pause"} else cls.ok
 
     @classmethod
     def of(cls, word: Word) -> Exit:
-        """Of how a rollout stands: only what a gate holds or rolled back is not ``ok``."""
-        return {Word.holding: cls.holding, Word.rolled_back: cls.rolled_back}.get(word, cls.ok)
+        """Of how a rollout stands: only what gates hold, or did not decide in time, or rolled back is not ``ok``."""
+        found = {Word.holding: cls.holding, Word.undecided: cls.holding, Word.rolled_back: cls.rolled_back}
+        return found.get(word, cls.ok)
 
 
 class Doors(click.Group):

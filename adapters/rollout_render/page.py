@@ -17,12 +17,16 @@ from markupsafe import Markup
 
 from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding, Grade
+from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.report import Report
+from rollout.domain.report_evidence import account_of, of_account
 from rollout.domain.report_values import Latency, Point
 from rollout.domain.standing import Word
 from rollout.domain.state import Decision
 from rollout_render import svg, words
 from rollout_render.clean import clean
+from rollout_render.curves import curves, gate_style
+from rollout_render.evidence import ALL, boundary, told, where
 from rollout_render.tables import summary, unique
 from rollout_render.terminal import GRADES
 
@@ -33,6 +37,7 @@ TONES = {
     Word.frozen: "wait",
     Word.waiting: "wait",
     Word.paused: "wait",
+    Word.undecided: "wait",
     Word.holding: "wait",
     Word.rolled_back: "bad",
 }
@@ -51,6 +56,29 @@ class Pair:
     drawing: Markup
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One gate's evidence, or that of all, on its way to both boundaries. ``harm``, ``step``: words and a bar."""
+
+    gate: str
+    style: str
+    harm: tuple[str, Markup]
+    step: tuple[str, Markup]
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence of one unit: its drawing, which the rows explain."""
+
+    unit: str
+    where: str
+    means: str
+    step_means: str
+    drawing: Markup
+    rows: Sequence[Weighed]
+
+
 def html_report(report: Report) -> str:
     """The whole page."""
     style = _shipped("report.css")
@@ -65,6 +93,7 @@ def html_report(report: Report) -> str:
             tone=TONES[report.verdict.word],
             tones=TONES,
             gates=[(finding, *_gauge(finding)) for finding in unique(report.gates)],
+            evidence=_evidence(report),
             others=any(words.other_ends(line) for line in report.outcomes),
             besides=any(words.besides(line) for line in report.outcomes),
             latency=_latency(report.latency),
@@ -104,6 +133,8 @@ def _environment() -> Environment:
         "grade_tone": lambda grade: _GRADE_TONES[grade],
         "both": words.both_numbers,
         "why": words.why,
+        "evidence": words.evidence,
+        "all_gates": told,
         "reasons": words.reasons,
         "fan_out_time": words.fan_out_time,
         "other_ends": words.other_ends,
@@ -121,10 +152,39 @@ def _text(thing: object, limit: int = 160) -> str:
 def _gauge(finding: Finding) -> tuple[Markup, str]:
     """The observed number and the limit on one bar, to the same scale."""
     tone = _GRADE_TONES[finding.grade]
-    if finding.observed is None or not finding.limit:
+    if finding.observed is None or not finding.limit or finding.gate == ALLOCATION:
         return svg.bar(None), tone
     scale = max(finding.limit * 1.6, min(finding.observed, finding.limit * 4) * 1.05)
     return svg.bar(finding.observed / scale, tone, finding.limit / scale), tone
+
+
+def _evidence(report: Report) -> list[Evidence]:
+    """Each unit's curves, and a row for each gate."""
+    standings = {standing.unit: standing for standing in report.branches}
+    drawn = []
+    for found in report.evidence:
+        standing = standings[found.unit]
+        counted = {finding.gate: finding for finding in of_account(standing.findings)}
+        rows = [_weighed(counted[gate], gate_style(index)) for index, gate in enumerate(found.gates) if gate in counted]
+        if (account := account_of(standing.findings)) is not None and len(rows) > 1:
+            nothing = ("", Markup(""))
+            rows.append(Weighed(ALL, "account", _harm(*account), nothing, ""))
+        means = boundary(standing, found.limit)
+        step_means = f"step shown at {words.odds(found.step_limit)}"
+        drawn.append(Evidence(found.unit, where(standing), means, step_means, curves(found, means), rows))
+    return drawn
+
+
+def _weighed(finding: Finding, style: str) -> Weighed:
+    step = words.way(finding.log_promote, finding.log_promote_limit)
+    bar = Markup("") if step is None else svg.bar(step, "good" if step == 1.0 else "candidate")
+    harm = _harm(finding.log_e, finding.log_limit)
+    return Weighed(finding.gate, style, harm, (words.step(finding), bar), words.missing(finding))
+
+
+def _harm(log_e: float | None, limit: float | None) -> tuple[str, Markup]:
+    far = words.way(log_e, limit) or 0.0
+    return words.odds(log_e), svg.bar(far, "bad" if far == 1.0 else "wait")
 
 
 def _latency(lines: Sequence[Latency]) -> list[Pair]:

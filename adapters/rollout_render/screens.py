@@ -9,11 +9,12 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rollout.domain.checkup import Diagnosis
+from rollout.domain.gates import Finding
 from rollout.domain.state import Decision, FlagOverride, Lease
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
 from rollout.usecases.steer import Checked, Steered
-from rollout_render import tables, words
+from rollout_render import evidence, tables, words
 from rollout_render.terminal import STYLES, cell, grade, table, title, word
 
 BLANK = Text("")
@@ -83,11 +84,10 @@ def show(seen: Shown) -> RenderableType:
     """One rollout in detail."""
     lines: list[RenderableType] = [rollout_block(seen.status), BLANK, cell(seen.status.sentence, "bold")]
     if gates := tables.unique(f for branch in seen.status.branches for f in branch.findings):
-        lines += [
-            BLANK,
-            title("Gates", "" if any(f.bound for f in gates) else "threshold gates state no error bound"),
-            tables.findings(gates),
-        ]
+        lines += [BLANK, title("Gates"), tables.findings(gates)]
+    if any(standing.findings for standing in seen.status.branches) and seen.evidence:
+        lines += [BLANK, title("Evidence", evidence.NOTE), evidence.evidence(seen.evidence, seen.status.branches)]
+    lines += [BLANK, cell(seen.bound.sentence, "dim", limit=1_000)]
     lines += [BLANK, title("Calls", "since the first block"), tables.funnel(seen.funnel)]
     if seen.mismatches:
         lines += [
@@ -158,17 +158,17 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
         )
         head.append(f"{cell(d.actor).plain} ({d.trigger.value}) · policy v{d.policy_version}", style="dim")
         lines += [head, Padding.indent(cell(tables.summary(d)), 6)]
-        lines += [
-            Padding.indent(
-                Text.assemble(
-                    grade(f.grade),
-                    f" {cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}",
-                ),
-                6,
-            )
-            for f in d.findings
-        ]
+        lines += [Padding.indent(_found(f), 6) for f in d.findings]
+        if account := evidence.told(d.findings):
+            lines.append(Padding.indent(cell(account, "dim"), 6))
     return Group(*lines)
+
+
+def _found(f: Finding) -> Text:
+    """What a gate found then, and the evidence of that moment."""
+    numbers = f"{cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}"
+    weighed = words.evidence(f)
+    return Text.assemble(grade(f.grade), f" {numbers}", (f"; {weighed}" if weighed else "", "dim"))
 
 
 def policy(seen: PolicyShown) -> RenderableType:

@@ -21,11 +21,21 @@ WIDE, HIGH = 1000.0, 100.0
 
 def chart(inner: Iterable[Markup], labels: Iterable[Markup], *, height: int, foot: int = 18, name: str) -> Markup:
     """The frame: ``inner`` in units of 1000 × 100, ``labels`` outside of it. ``name``: what a screen reader says."""
-    parts = Markup("").join(inner)
+    return frame([panel(inner, top=0, height=height), *labels], height=height + foot, name=name)
+
+
+def frame(parts: Iterable[Markup], *, height: int, name: str) -> Markup:
+    """A drawing of panels and labels, ``height`` pixels high. ``name``: what a screen reader says."""
+    return Markup('<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
+        clean(name, 120), height, Markup("").join(parts)
+    )
+
+
+def panel(inner: Iterable[Markup], *, top: int, height: int) -> Markup:
+    """Shapes in units of 1000 × 100, ``height`` pixels high from ``top`` on."""
     return Markup(
-        '<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">'
-        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" width="100%" height="{}">{}</svg>{}</svg>'
-    ).format(clean(name, 120), height + foot, height, parts, Markup("").join(labels))
+        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" width="100%" y="{}" height="{}">{}</svg>'
+    ).format(top, height, Markup("").join(inner))
 
 
 def line(track: Track, style: str, *, low: float, high: float, left: float, right: float) -> Markup:
@@ -35,7 +45,7 @@ def line(track: Track, style: str, *, low: float, high: float, left: float, righ
         if y is None or not isfinite(y):
             pen = "M"
             continue
-        pieces.append(f"{pen}{_x(x, left, right):.1f} {_y(y, low, high):.1f}")
+        pieces.append(f"{pen}{x_of(x, left, right):.1f} {y_of(y, low, high):.1f}")
         pen = "L"
     return Markup('<path class="line {}" d="{}"/>').format(style, " ".join(pieces)) if pieces else Markup("")
 
@@ -45,8 +55,8 @@ def area(track: Track, style: str, *, low: float, high: float, left: float, righ
     known = [(x, y) for x, y in track if y is not None and isfinite(y)]
     if not known:
         return Markup("")
-    shape = " ".join(f"L{_x(x, left, right):.1f} {_y(y, low, high):.1f}" for x, y in known)
-    start, end = _x(known[0][0], left, right), _x(known[-1][0], left, right)
+    shape = " ".join(f"L{x_of(x, left, right):.1f} {y_of(y, low, high):.1f}" for x, y in known)
+    start, end = x_of(known[0][0], left, right), x_of(known[-1][0], left, right)
     return Markup('<path class="area {}" d="M{} 100 {} L{} 100 Z"/>').format(style, f"{start:.1f}", shape, f"{end:.1f}")
 
 
@@ -54,7 +64,7 @@ def stairs(moves: Track, style: str, *, high: float, left: float, right: float) 
     """Steps: each value holds until the next one, the last one to the right edge."""
     if not moves:
         return Markup("")
-    places = [(_x(x, left, right), _y(y or 0.0, 0.0, high)) for x, y in moves]
+    places = [(x_of(x, left, right), y_of(y or 0.0, 0.0, high)) for x, y in moves]
     rest = "".join(f"H{x:.1f}V{y:.1f}" for x, y in places[1:])
     start = f"{places[0][0]:.1f} {places[0][1]:.1f}"
     return Markup('<path class="area {}" d="M{} 100L{}{}H1000V100Z"/><path class="line {}" d="M{}{}H1000"/>').format(
@@ -67,6 +77,11 @@ def rule(x: float, style: str) -> Markup:
     return Markup('<path class="rule {}" d="M{} 0V100"/>').format(style, f"{x:.1f}")
 
 
+def level(y: float, style: str) -> Markup:
+    """A horizontal line, at a height of the inner drawing, 0 at the top."""
+    return Markup('<path class="{}" d="M0 {}H1000"/>').format(style, f"{y:.1f}")
+
+
 def floor() -> Markup:
     return Markup('<path class="axis" d="M0 100H1000"/>')
 
@@ -75,7 +90,7 @@ def label(x: float, y: float, text: str) -> Markup:
     """Text outside the drawing; ``x`` in thousandths of the width, ``y`` in pixels."""
     anchor = "start" if x < 60 else "end" if x > 940 else "middle"
     return Markup('<text class="tick" x="{}%" y="{}" text-anchor="{}">{}</text>').format(
-        f"{x / 10:.2f}", f"{y:g}", anchor, escape(text)
+        f"{x / 10:.2f}", f"{y:g}", anchor, escape(clean(text, 80))
     )
 
 
@@ -98,7 +113,7 @@ def densities(
         shapes += [area(logs, style, **span), line(logs, style, **span)]
     height, labels = 130, []
     for seconds in _ticks(10**left, 10**right):
-        at = _x(log10(seconds), left, right)
+        at = x_of(log10(seconds), left, right)
         shapes.append(rule(at, "faint"))
         labels.append(label(at, height + 50, words.seconds(seconds)))
     for row, (style, quantiles) in enumerate(marks):
@@ -109,7 +124,7 @@ def densities(
 def _range(quantiles: Sequence[float | None], style: str, y: float, left: float, right: float) -> Markup:
     """A bar from p50 to p99 with dots at p50 and p95; what is not finite is drawn at the right edge."""
     places = [
-        min(100.0, max(0.0, _x(log10(max(q, 1e-6)), left, right) / 10)) if q is not None and isfinite(q) else 100.0
+        min(100.0, max(0.0, x_of(log10(max(q, 1e-6)), left, right) / 10)) if q is not None and isfinite(q) else 100.0
         for q in quantiles
         if q is not None
     ]
@@ -153,7 +168,7 @@ def ramp(
     """The stages of one branch over time. ``moves``: (time, index of the stage); ``marks``: times of decisions with
     their style."""
     shapes = [floor(), stairs(moves, "candidate", high=float(max(1, stages - 1)) * 1.12, left=left, right=right)]
-    shapes += [rule(_x(at, left, right), style) for at, style in marks]
+    shapes += [rule(x_of(at, left, right), style) for at, style in marks]
     return chart(shapes, [], height=46, foot=2, name=name)
 
 
@@ -171,9 +186,9 @@ def bar(part: float | None, style: str = "candidate", mark: float | None = None)
     ).format(style, width, across)
 
 
-def _x(value: float, left: float, right: float) -> float:
+def x_of(value: float, left: float, right: float) -> float:
     return (value - left) / ((right - left) or 1.0) * WIDE
 
 
-def _y(value: float, low: float, high: float) -> float:
+def y_of(value: float, low: float, high: float) -> float:
     return HIGH - (value - low) / ((high - low) or 1.0) * HIGH

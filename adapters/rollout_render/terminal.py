@@ -26,6 +26,7 @@ STYLES = {
     Word.frozen: "yellow",
     Word.waiting: "yellow",
     Word.paused: "yellow",
+    Word.undecided: "bold yellow",
     Word.holding: "bold yellow",
     Word.rolled_back: "bold red",
 }

@@ -12,7 +12,7 @@ from rich.text import Text
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
 from rollout.domain.report_values import Comparison, ErrorLine, Latency, Outcomes
-from rollout_render import tables, words
+from rollout_render import evidence, tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
 BLANK = Text("")
@@ -39,8 +39,10 @@ def report_screen(r: Report) -> RenderableType:
         ),
     ]
     if r.gates:
-        note = "" if r.verdict.bound else "thresholds: no error bound"
-        parts += _part("Gates", tables.findings(tables.unique(r.gates)), note)
+        parts += _part("Gates", tables.findings(tables.unique(r.gates)))
+    if r.evidence and any(branch.findings for branch in r.branches):
+        parts += _part("Evidence", evidence.evidence(r.evidence, r.branches), evidence.NOTE)
+    parts += [BLANK, cell(r.bound.sentence, limit=1_000)]
     parts += _part("From call to comparison", tables.funnel(r.funnel))
     if r.outcomes:
         note = f"on average {words.fan_out_time(r.fan_out)}" if r.fan_out else ""

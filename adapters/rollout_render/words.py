@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from math import isinf, log10
+from math import exp, isinf, log, log10
 from typing import Any
 
 from rollout.domain.cost import NANO, usd_text
 from rollout.domain.durations import duration_text
-from rollout.domain.gates import Finding
+from rollout.domain.gates import Finding, Grade
+from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report_values import FanOutTime, Outcomes
 
@@ -30,6 +31,7 @@ ENDINGS = {
     RunOutcome.shutdown: "cut by shutdown",
 }
 _SPARKS = "▁▂▃▄▅▆▇█"
+_MOST_AGAINST, _MOST_FOR = 1_000_000, 1_000
 
 
 def count(number: float | None) -> str:
@@ -106,11 +108,62 @@ def measured(value: float | None, unit_name: str) -> str:
     return f"{value:.4g}{f' {unit_name}' if unit_name else ''}"
 
 
+def odds(log_e: float | None) -> str:
+    """Evidence, a natural logarithm, as odds: ``"12 : 1"`` against the null, ``"1 : 12"`` for it. What is beyond a
+    million to one, or one to a thousand, is not told apart."""
+    if log_e is None:
+        return UNKNOWN
+    most = _MOST_FOR if log_e < 0 else _MOST_AGAINST
+    times = exp(min(abs(log_e), log(most)))
+    number = f"{times:.1f}".removesuffix(".0") if times < 9.95 else f"{float(f'{times:.3g}'):,.0f}"
+    if abs(log_e) > log(most):
+        number = f">{most:,}"
+    return f"1 : {number}" if log_e < 0 and number != "1" else f"{number} : 1"
+
+
+def way(log_e: float | None, limit: float | None) -> float | None:
+    """How far evidence is on its way to a boundary, both as logarithms: in [0, 1], 1 only where it is reached."""
+    if log_e is None or not limit:
+        return None
+    return 1.0 if log_e >= limit else min(0.99, max(0.0, log_e / limit))
+
+
+def step(finding: Finding) -> str:
+    """How far the evidence for the next step is: ``"63%"``, ``"shown"``, or that there is no step."""
+    found = way(finding.log_promote, finding.log_promote_limit)
+    return "no step left" if found is None else "shown" if found == 1.0 else f"{found:.0%}"
+
+
+def evidence(finding: Finding) -> str:
+    """``"evidence 1 : 12, step 63% shown"``; that a threshold gate has none, if it has not."""
+    if finding.log_e is None:
+        return "" if finding.bound else "no error bound"
+    if finding.gate == ALLOCATION:
+        return f"evidence {odds(finding.log_e)}, a fault at {odds(finding.log_limit)}"
+    shown = step(finding)
+    return f"evidence {odds(finding.log_e)}" + {
+        "no step left": "",
+        "shown": ", step shown",
+    }.get(shown, f", step {shown} shown")
+
+
+def missing(finding: Finding) -> str:
+    """What evidence the next step still needs: ``"about 3,100 calls"``; ``""`` where it needs none."""
+    if finding.grade is Grade.error:
+        return "cannot judge"
+    if finding.grade is Grade.breach or way(finding.log_promote, finding.log_promote_limit) in (None, 1.0):
+        return ""
+    if finding.more_calls is not None:
+        return f"about {finding.more_calls:,} calls"
+    return "never at this rate" if finding.n else "nothing seen yet"
+
+
 def both_numbers(finding: Finding) -> str:
     """``"5.1% against at most 1.2% (control 0.2%)"``."""
-    text = (
-        f"{measured(finding.observed, finding.unit_name)} against at most {measured(finding.limit, finding.unit_name)}"
-    )
+    observed, limit = measured(finding.observed, finding.unit_name), measured(finding.limit, finding.unit_name)
+    if finding.gate == ALLOCATION:
+        return f"{observed} of the calls were drawn, {limit} should be"
+    text = observed if finding.limit is None else f"{observed} against at most {limit}"
     if finding.baseline is not None:
         text += f" (control {measured(finding.baseline, finding.unit_name)})"
     return text
@@ -135,6 +188,15 @@ def sparkline(values: Sequence[float | int | None], width: int = 36) -> str:
     return "".join(
         " " if value is None else "·" if value == 0 else _SPARKS[min(7, int(value / top * 7.999))] for value in shown
     )
+
+
+def climb(values: Sequence[float | None], limit: float) -> str:
+    """Evidence over time as bars of text, of logarithms: a full bar is at the boundary, a dot is no evidence."""
+    bars = ""
+    for value in values:
+        found = way(value, limit)
+        bars += " " if found is None else "·" if not found else _SPARKS[int(found * 7)]
+    return bars
 
 
 def steps(stage: int, stages: int, *, on: bool = True) -> str:
@@ -216,7 +278,7 @@ def value(thing: Any) -> str:
 
 
 def _gate(gate: Mapping[str, Any]) -> str:
-    """``"errors, worse by at most 0.01, over 1m of at least 50 calls"``."""
+    """``"errors, worse by at most 0.01, threshold over 1m of at least 50 calls"``."""
     name = gate["kind"] if gate.get("q") is None else f"{gate['kind']} p{gate['q'] * 100:g}"
     limits = []
     if gate.get("at_most") is not None:
@@ -225,5 +287,9 @@ def _gate(gate: Mapping[str, Any]) -> str:
         )
     if gate.get("worse_by") is not None:
         limits.append(f"worse by at most {gate['worse_by']:g}")
-    rest = f"over {duration_text(gate['window_s'])} of at least {gate['minimum']} calls"
-    return ", ".join([name, *limits, rest])
+    if gate.get("beyond_noise"):
+        limits.append("beyond noise")
+    mode = str(gate["mode"])
+    if mode == "threshold":
+        mode += f" over {duration_text(gate['window_s'])} of at least {gate['minimum']} calls"
+    return ", ".join([name, *limits, mode])

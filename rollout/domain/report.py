@@ -13,10 +13,13 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from rollout.domain import report_parts as parts
+from rollout.domain.bound import Bound, bound_of
 from rollout.domain.cost import usd_of
+from rollout.domain.durations import duration_text, percent
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_cost import costs
+from rollout.domain.report_evidence import UnitEvidence, evidence
 from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
 from rollout.domain.report_values import (
     Comparison,
@@ -32,7 +35,7 @@ from rollout.domain.report_values import (
 from rollout.domain.standing import Standing, Word, worst
 from rollout.domain.state import Decision, Policy
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Seen(Protocol):
@@ -67,7 +70,6 @@ class Verdict:
     word: Word
     sentence: str
     reasons: Sequence[str]
-    bound: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,8 @@ class Report:
     verdict: Verdict
     branches: Sequence[Standing]
     gates: Sequence[Finding]
+    bound: Bound
+    evidence: Sequence[UnitEvidence]
     funnel: Funnel
     outcomes: Sequence[Outcomes]
     dispatch: Mapping[str, int]
@@ -144,12 +148,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a report is made of. ``totals`` of the whole window; ``curves``: unit → steps of ``step_s`` seconds → arm
+    """What a report is made of. ``totals`` of the whole window; ``accounts``: unit → the state of its account, as the
+    checkpoint keeps it; ``curves``: unit → steps of ``step_s`` seconds → arm
     → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
     mismatch counts; ``examples``: a few stored trials; ``decisions`` newest first."""
 
     policy: Policy
     standings: Sequence[Standing]
+    accounts: Mapping[str, Mapping[str, Any]]
     totals: Sequence[Seen]
     curves: Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]
     step_s: int
@@ -184,6 +190,8 @@ def build(material: Material) -> Report:
         verdict=verdict(policy.rollout, material.standings, whole["calls"]),
         branches=tuple(material.standings),
         gates=findings,
+        bound=bound_of(policy),
+        evidence=evidence(policy, material.standings, material.accounts, material.decisions, material.now),
         funnel=parts.funnel(whole),
         outcomes=outcomes(units, policy, material.newest),
         dispatch=whole.starting("dispatch:"),
@@ -208,6 +216,7 @@ def verdict(rollout: str, standings: Sequence[Standing], calls: int) -> Verdict:
     sentence = {
         Word.rolled_back: f"Rolled back: {names}. Users get control's answers.",
         Word.holding: f"Do not promote yet. Held by the gates: {names}.",
+        Word.undecided: f"Undecided: {names}. The deadline of the stage passed, so a person decides.",
         Word.paused: f"Paused: {names}. Nothing moves until somebody resumes it.",
         Word.waiting: f"Waiting for a person: {names}.",
         Word.frozen: f"Ready, but promotion is frozen: {names}.",
@@ -220,16 +229,17 @@ def verdict(rollout: str, standings: Sequence[Standing], calls: int) -> Verdict:
     elif not calls:
         sentence += " No call has been recorded in this window."
     reasons = tuple(f"{s.branch} at {s.at}, {s.word.text}: {s.why}" for s in standings)
-    bound = any(finding.bound for standing in standings for finding in standing.findings)
-    return Verdict(word=word, sentence=sentence, reasons=reasons, bound=bound)
+    return Verdict(word=word, sentence=sentence, reasons=reasons)
 
 
 def fields(policy: Policy) -> tuple[Field, ...]:
     """The policy in force, field by field, with origins; the dotted names are those of a spec file."""
     values: dict[str, Any] = {
         "ramp": str(policy.ramp),
-        "ramp.approve": [f"{share * 100:g}%" for share in policy.ramp.approve],
+        "ramp.approve": [percent(share) for share in policy.ramp.approve],
         "ramp.freeze": list(policy.ramp.freeze),
+        "ramp.harm": percent(policy.ramp.harm),
+        "ramp.deadline": None if policy.ramp.deadline_s is None else duration_text(policy.ramp.deadline_s),
         "ramp.auto": policy.ramp.auto,
         "gates": [gate.to_dict() for gate in policy.gates],
         "budget.latency_s": policy.latency_s,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.judgement import Case, context_of
+from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.state import BranchPolicy, BranchState, FlagOverride, Mode, Policy
 from rollout.domain.verdict import Context
 
@@ -26,6 +27,7 @@ class Word(StrEnum):
     frozen = "frozen"
     waiting = "waiting"  # for a person, a flag, or the branch it comes after
     paused = "paused"
+    undecided = "undecided"  # the deadline of its stage passed: a person decides
     holding = "holding"
     rolled_back = "rolled_back"
 
@@ -140,10 +142,14 @@ def _word(
     if state.mode is Mode.rolled_back:
         return Word.rolled_back, _by_whom(state, reason)
     if state.mode is Mode.paused:
-        return Word.paused, _by_whom(state, reason)
+        return Word.paused, _misdrawn(state, reason) if state.cause == ALLOCATION else _by_whom(state, reason)
     if state.mode is Mode.completed:
         return Word.completed, "the last stage is baked; it is only watched"
-    if doubt := _doubt(findings, soaked=context.soak_left_s <= 0):
+    if harm := _first(findings, Grade.breach) or _first(findings, Grade.error):
+        return Word.holding, harm
+    if context.late_s > 0:
+        return Word.undecided, _late(policy, state, context)
+    if context.soak_left_s <= 0 and (doubt := _doubt(findings)):
         return Word.holding, doubt
     if context.closed_by:
         return Word.waiting, context.closed_by
@@ -164,6 +170,21 @@ def _by_whom(state: BranchState, reason: str) -> str:
     return reason or state.cause
 
 
+def _misdrawn(state: BranchState, reason: str) -> str:
+    """Why calls that were not drawn as they should be paused it, and how it goes on."""
+    what = f"the split of calls is wrong, which is no fault of the branch: {reason or 'see rollout history'}"
+    return f"{what}; when that is mended: rollout resume {state.rollout} {state.branch}"
+
+
+def _late(policy: Policy, state: BranchState, context: Context) -> str:
+    """That the deadline of the stage passed, and what a person can do."""
+    passed = (
+        f"the deadline of {duration_text(policy.ramp.deadline_s or 0.0)} passed {duration_text(context.late_s)} ago"
+    )
+    thing = f"{state.rollout} {state.branch}"
+    return f"{passed}; a person decides: rollout promote {thing} --force, or begin again: rollout reset {thing}"
+
+
 def _waits(policy: Policy, state: BranchState, context: Context) -> tuple[Word, str] | None:
     """What a step that every gate lets pass still waits for."""
     thing = f"{state.rollout} {state.branch}"
@@ -178,11 +199,15 @@ def _waits(policy: Policy, state: BranchState, context: Context) -> tuple[Word, 
     return None
 
 
-def _doubt(findings: Sequence[Finding], *, soaked: bool) -> str:
-    """Why findings hold the branch; ``""`` if they do not. Too little data holds only once the soak is over."""
-    order = (Grade.breach, Grade.error, Grade.doubt) if soaked else (Grade.breach, Grade.error)
-    for grade in order:
-        if found := [finding for finding in findings if finding.grade is grade]:
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            return f"{found[0].gate}: {found[0].why or grade.value}{more}"
-    return "no gate has judged" if soaked and not findings else ""
+def _doubt(findings: Sequence[Finding]) -> str:
+    """What is missing; it holds only once the soak is over. ``""`` if nothing is."""
+    return _first(findings, Grade.doubt) if findings else "no gate has judged"
+
+
+def _first(findings: Sequence[Finding], grade: Grade) -> str:
+    """The first finding of a grade, and how many more there are; ``""`` if there is none."""
+    found = [finding for finding in findings if finding.grade is grade]
+    if not found:
+        return ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{found[0].gate}: {found[0].why or grade.value}{more}"

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from rollout.domain import report as reports
 from rollout.domain import report_parts
 from rollout.domain.audit import Break, verify
+from rollout.domain.bound import Bound, bound_of
 from rollout.domain.evidence import Figures
-from rollout.domain.gates import Finding
-from rollout.domain.judgement import Case
+from rollout.domain.gates import Finding, GateState
+from rollout.domain.judgement import ACCOUNT, Case
 from rollout.domain.lifecycle import members_of
+from rollout.domain.report_evidence import UnitEvidence, evidence
 from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
@@ -62,12 +64,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One rollout in detail, for a screen: the newest figures, paths and decisions."""
+    """One rollout in detail, for a screen: the evidence, the newest figures, paths and decisions."""
 
     status: RolloutStatus
     leader: Lease | None
     at: float
     policy: Policy
+    bound: Bound
+    evidence: Sequence[UnitEvidence]
     funnel: Funnel
     comparisons: Sequence[Comparison]
     mismatches: Sequence[Mismatch]
@@ -111,15 +115,20 @@ async def show(backend: Backend, name: str) -> Shown:
     policy = snapshot.policies[known(snapshot, name)]
     totals = await backend.ledger.totals(name)
     units, whole = report_parts.by_unit(totals), report_parts.whole(totals)
+    status = await _status(backend, snapshot, name)
+    accounts = await accounts_of(backend, policy, snapshot)
+    decisions = await backend.state.decisions(name, limit=50)
     return Shown(
-        status=await _status(backend, snapshot, name),
+        status=status,
         leader=await backend.state.holder(CONTROLLER),
         at=snapshot.now,
         policy=policy,
+        bound=bound_of(policy),
+        evidence=evidence(policy, status.branches, accounts, decisions, snapshot.now),
         funnel=report_parts.funnel(whole),
         comparisons=report_parts.comparisons(units),
         mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units),
-        decisions=tuple(await backend.state.decisions(name, limit=5)),
+        decisions=tuple(decisions[:5]),
         curves=await _curves(backend, policy, snapshot.now - 30 * 60, snapshot.now, 60),
         late_blocks=await backend.ledger.late(name),
     )
@@ -187,6 +196,20 @@ async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> 
         behind[unit] = evidence.behind_s
         found[unit] = evidence.findings(case)
     return stands(policy, states, found, snapshot.flags, snapshot.now, behind_s=behind, reasons=reasons)
+
+
+async def accounts_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> Mapping[str, GateState]:
+    """What the database knows of each unit's account, if that is the one which is open now."""
+    states = snapshot.states.get(policy.rollout, {})
+    stored = await backend.state.checkpoints([policy.rollout])
+    found: dict[str, GateState] = {}
+    for unit in policy.units():
+        known, members = stored.get((policy.rollout, unit)), members_of(policy, states, unit)
+        if known is None or not members or ACCOUNT not in known.states:
+            continue
+        if (known.account, known.version) == (max(state.account for state in members), policy.version):
+            found[unit] = known.states[ACCOUNT]
+    return found
 
 
 _STOPS = {Mode.rolled_back: "rollback", Mode.paused: "pause"}

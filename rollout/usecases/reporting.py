@@ -12,7 +12,7 @@ from rollout.domain.report_values import Cost, Mismatch
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, TrialRecord
-from rollout.usecases.look import Series, known, series, standings_of
+from rollout.usecases.look import Series, accounts_of, known, series, standings_of
 
 POINTS = 72  # the most points of a curve
 NEWEST_S = 15.0  # before the second that is sealed now: what a process may be late with its blocks
@@ -55,6 +55,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
         Material(
             policy=policy,
             standings=await standings_of(backend, policy, snapshot),
+            accounts=await accounts_of(backend, policy, snapshot),
             totals=await backend.ledger.totals(name, since=asked),
             curves=raw,
             step_s=step_s,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
 
+from rollout.domain.standing import Word
+from rollout_render.doors import Exit
 from tests.cli.conftest import Run, parsed
 from tests.render.test_page import read
 
@@ -58,7 +62,60 @@ def test_show_tells_the_funnel_with_its_drops(run: Run) -> None:
 def test_history_tells_what_moved_and_what_the_gates_found(run: Run) -> None:
     out = run("history", "profile", "--limit", "3").stdout
     assert "tickets 5% → shadow, rolled back" in out
-    assert "6% against at most 0.1%" in out
+    assert re.search(r"tickets mismatches: 0\.\d+% against at most 0\.4%", out)
+
+
+def test_history_explains_a_decision_from_the_evidence_of_that_moment(run: Run) -> None:
+    rollback = next(one for one in parsed(run("history", "profile", "-o", "json")) if one["action"] == "rollback")
+    breach = next(finding for finding in rollback["findings"] if finding["grade"] == "breach")
+    assert breach["log_e"] >= breach["log_limit"] == pytest.approx(math.log(300))
+    assert breach["log_promote_limit"] == pytest.approx(math.log(20))
+    out = run("history", "profile").stdout
+    assert "evidence 1 : " in out
+    assert "step shown" in out
+    assert re.search(r"all gates [\d,]+ : 1 of 300 : 1", out)
+
+
+PROMISE = "the gates roll back any branch of this policy version with probability at most 1%, however often they look"
+
+
+def test_check_explains_each_gate_and_ends_with_what_they_promise(run: Run) -> None:
+    result = run("check", "profile", "--explain")
+    out = " ".join(result.stdout.split())
+    for said in (
+        "orders at 25%, next 50% hold",
+        "seen candidate",
+        "× weight 1/4 =",
+        "rolled back at 300 : 1",
+        "not ready at 300 : 1",
+        "cost cannot judge",
+        "mismatches, at most 0.001, sequential",
+    ):
+        assert said in out, said
+    assert PROMISE in out
+    assert out.index(PROMISE) > out.rindex("weight")
+    assert out.endswith("Nothing was changed.")
+    assert result.exit_code == run("check", "profile").exit_code
+
+
+def test_check_explains_itself_to_programs_too(run: Run) -> None:
+    told = parsed(run("check", "profile", "--explain", "-o", "json"))
+    assert told["bound"]["alpha"] == 0.01
+    orders = told["units"][0]
+    assert (orders["unit"], orders["at"], orders["next"]) == ("orders", "25%", "50%")
+    assert {gate["weight"] for gate in orders["gates"]} == {0.25}
+    assert orders["gates"][0]["finding"]["log_limit"] == pytest.approx(math.log(300))
+
+
+def test_show_draws_the_evidence_of_each_unit(run: Run) -> None:
+    out = run("show", "profile").stdout
+    assert "orders  at 25%, next 50%" in out
+    assert "tickets  as it was when it was rolled back" in out
+    assert "step at 20 : 1" in out
+    assert PROMISE in " ".join(out.split())
+    seen = parsed(run("show", "profile", "-o", "json"))
+    assert [unit["unit"] for unit in seen["evidence"]] == ["orders", "tickets", "summary"]
+    assert seen["evidence"][0]["points"][-1]["against"]
 
 
 def test_diff_of_a_path_that_does_not_differ_offers_the_nearest(run: Run) -> None:
@@ -81,6 +138,13 @@ def test_check_changes_nothing(run: Run) -> None:
     assert parsed(run("history", "profile", "-o", "json")) == before
 
 
+def test_whatever_needs_a_person_because_of_the_gates_exits_with_3() -> None:
+    assert Exit.of(Word.undecided) is Exit.of(Word.holding) is Exit.holding
+    assert Exit.of(Word.waiting) is Exit.of(Word.paused) is Exit.ok
+    assert Exit.of_actions(["promote", "pause"]) is Exit.of_actions(["hold"]) is Exit.holding
+    assert Exit.of_actions(["pause", "rollback"]) is Exit.rolled_back
+
+
 def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
     fields = {
         field["name"]: field["origin"] for field in parsed(run("config", "show", "profile", "-o", "json"))["fields"]
@@ -95,7 +159,7 @@ def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
 def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
     assert "Rolled back: tickets." in run("report", "profile").stdout
     report = parsed(run("report", "profile", "--format", "json"))
-    assert report["schema"] == 2
+    assert report["schema"] == 3
     assert report["verdict"]["word"] == "rolled_back"
     result = run("report", "profile", "--format", "html", "--out", "page.html")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -106,8 +170,8 @@ def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
 
 REPORT_KEYS = {
     "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
-    "branches", "gates", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches", "examples",
-    "latency", "cost", "errors", "curves", "timeline", "policy", "completeness",
+    "branches", "gates", "bound", "evidence", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches",
+    "examples", "latency", "cost", "errors", "curves", "timeline", "policy", "completeness",
 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def build_of(totals: list[Totals], **changes: Any) -> Any:
     material: dict[str, Any] = {
         "policy": sample_policy(),
         "standings": (),
+        "accounts": {},
         "totals": totals,
         "curves": {},
         "step_s": 60,
@@ -118,6 +119,52 @@ def test_a_freeze_is_told_with_the_time_that_is_left() -> None:
     policy = sample_policy(ramp=Ramp(freeze=("Mon 11:00 - Mon 13:00",)))  # NOW is a Monday, 12:00
     found = standing(state(), finding(Grade.passed), policy=policy)
     assert (found.word, found.why) == (Word.frozen, "promotion is frozen for 1h")
+
+
+LATE = Ramp(deadline_s=600.0)  # the stage was entered 700 s ago
+
+
+@pytest.mark.parametrize("grade", [Grade.doubt, Grade.passed])
+def test_after_the_deadline_a_person_decides_whether_the_gates_pass_or_not(grade: Grade) -> None:
+    found = standing(state(), finding(grade), policy=sample_policy(ramp=LATE))
+    assert found.word is Word.undecided
+    assert found.why == (
+        "the deadline of 10m passed 1m40s ago; a person decides: rollout promote profile orders --force, "
+        "or begin again: rollout reset profile orders"
+    )
+
+
+@pytest.mark.parametrize("grade", [Grade.breach, Grade.error])
+def test_what_a_gate_has_against_a_branch_is_told_before_its_deadline(grade: Grade) -> None:
+    assert standing(state(), finding(grade), policy=sample_policy(ramp=LATE)).word is Word.holding
+
+
+def test_before_the_deadline_nobody_is_asked() -> None:
+    policy = sample_policy(ramp=Ramp(deadline_s=701.0))
+    assert standing(state(), finding(Grade.passed), policy=policy).word is Word.ready
+
+
+def test_an_undecided_branch_speaks_for_those_that_wait() -> None:
+    late = standing(state(), finding(Grade.doubt), policy=sample_policy(ramp=LATE))
+    assert worst([late, standing(state(mode=Mode.paused))]) is Word.undecided
+    assert verdict("profile", [late], 10).sentence.startswith("Undecided: orders.")
+
+
+def test_a_pause_for_a_wrong_split_of_calls_acquits_the_branch_and_names_the_command() -> None:
+    paused = state(mode=Mode.paused, stage=3, share=0.25, cause="allocation")
+    reasons = {"orders": "31% of 9,000 calls that count were drawn, and 25% should be"}
+    (found,) = stands(sample_policy(), {"orders": paused}, {}, (), NOW, reasons=reasons)
+    assert found.word is Word.paused
+    assert found.why == (
+        "the split of calls is wrong, which is no fault of the branch: 31% of 9,000 calls that count were drawn, and "
+        "25% should be; when that is mended: rollout resume profile orders"
+    )
+
+
+def test_a_pause_by_a_person_says_nothing_of_the_split() -> None:
+    paused = state(mode=Mode.paused, cause="person")
+    (found,) = stands(sample_policy(), {"orders": paused}, {}, (), NOW, reasons={"orders": "lunch"})
+    assert found.why == "by a person: lunch"
 
 
 def test_a_flag_that_is_off_for_everybody_is_told() -> None:
@@ -358,6 +405,12 @@ def test_every_field_of_the_policy_names_its_origin() -> None:
     found = {field.name: field.origin for field in fields(sample_policy(origins={"ramp": "spec rollout.toml"}))}
     assert found["ramp"] == found["ramp.approve"] == "spec rollout.toml"
     assert found["join"] == "code"
+
+
+def test_the_harm_budget_and_the_deadline_are_fields_of_the_policy() -> None:
+    shown = {field.name: field.value for field in fields(sample_policy(ramp=Ramp(harm=0.02, deadline_s=7 * 86_400.0)))}
+    assert (shown["ramp.harm"], shown["ramp.deadline"]) == ("2%", "7d")
+    assert {field.name: field.value for field in fields(sample_policy())}["ramp.deadline"] is None
 
 
 def test_a_report_of_nothing_is_a_report() -> None:

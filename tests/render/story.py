@@ -1,25 +1,42 @@
 """A realistic hour of one rollout, for reports and screens: one branch ramps, one was rolled back, one costs money in
-shadow."""
+shadow. When a branch moves is written here; what the gates find is their own."""
 
 from __future__ import annotations
 
 import math
 import random
 from dataclasses import replace
+from statistics import NormalDist
 
 from rollout import gates
-from rollout.domain.evidence import Arm, Block, BlockKey, Figures
-from rollout.domain.gates import Finding, Grade
+from rollout.domain.evidence import Arm, Block, BlockKey, Figures, UnitBlock
+from rollout.domain.gates import Finding, GateSpec, Grade, Stage
+from rollout.domain.judgement import Bench, Case
 from rollout.domain.ramp import Ramp
-from rollout.domain.state import BranchPolicy, Change, Decision, FlagOverride, Mode, Trigger
-from rollout.ports import Backend, Batch, MismatchCount, RunRecord, TrialRecord
+from rollout.domain.state import BranchPolicy, BranchState, Change, Decision, FlagOverride, Lease, Mode, Policy, Trigger
+from rollout.ports import Backend, Batch, GateCheckpoint, MismatchCount, RunRecord, TrialRecord
 from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_policy
 
 NAME = "profile"
 HOUR = 3_600
+SLOWER = {"orders": 0.11, "tickets": 0.28, "summary": 0.5}  # share of pairs in which it took 25 % longer than control
+EVERY_GATE = (
+    gates.errors(),
+    gates.latency(q=0.95, worse_by=0.25),
+    gates.mismatches(at_most=0.001),
+    gates.cost(usd_per_call="0.01"),
+)
 
 
-async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, seed: int = 7, step_s: int = 10) -> None:
+async def story(
+    backend: Backend,
+    clock: ManualClock,
+    *,
+    rate: float = 80.0,
+    seed: int = 7,
+    step_s: int = 10,
+    specs: tuple[GateSpec, ...] = EVERY_GATE,
+) -> None:
     """Fill a backend; afterwards the clock stands an hour later. ``step_s``: seconds that one block stands for."""
     dice = random.Random(seed)
     branches = (
@@ -37,22 +54,18 @@ async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, see
         NAME,
         branches=branches,
         ramp=Ramp.parse("shadow 1% 5% 25% 50% 100%", soak="10m", approve="50%", freeze=("Fri 16:00 - Mon 08:00",)),
-        gates=(
-            gates.errors(),
-            gates.latency(q=0.95, worse_by=0.10),
-            gates.mismatches(at_most=0.001),
-            gates.cost(usd_per_call="0.01"),
-        ),
+        gates=specs,
         latency_s=1.5,
         settle_s=1.6,
         routes=("GET /profile/{id}",),
         revision="2026.11.3",
-        keyed=True,
         origins={"ramp": "spec rollout.toml", "gates": "code", "shadow.sample": "default", "budget": "code"},
     )
     await backend.state.register(policy, "shop-1")
     began = int(clock.wall())
     lease = await backend.state.lease("controller", "shop-1:4127", 2 * HOUR)
+    assert lease is not None
+    desk = await Desk.of(backend)
     entry = {"orders": 1, "tickets": 1, "summary": 1}
     share = {"orders": 0.0, "tickets": 0.0, "summary": 0.0}
     ids = 0
@@ -67,20 +80,22 @@ async def story(backend: Backend, clock: ManualClock, *, rate: float = 80.0, see
             ("tickets", 1_500, 2, 0.05),
         ):
             if second == at:
-                await _move(backend, branch, stage, to, lease)
+                await desk.move(branch, stage, to, now)
                 share[branch], entry[branch] = to, entry[branch] + 1
         if second == 2_160:
-            await _roll_back(backend, lease, now)
+            await desk.roll_back("tickets", now)
             share["tickets"], entry["tickets"] = 0.0, entry["tickets"] + 1
             broken = False
         calls = int(rate * step_s * (1 + 0.35 * math.sin(second / 700)) * dice.uniform(0.93, 1.07))
         batch = Batch(f"{seed}-{second}", "shop-1:4127", blocks=_blocks(dice, now, calls, share, entry, broken))
+        desk.fold(batch.blocks)
         if second % 60 == 0:
             ids += 1
             batch.trials.append(_trial(ids, now, broken))
             batch.mismatches.extend(_mismatches(now, broken, f"{ids:032x}"))
         await backend.ledger.append(batch)
         clock.advance(step_s)
+    await desk.save(lease, began + HOUR - step_s)
     await backend.state.set_flag(
         FlagOverride(flag=NAME, value="on", key="alice", reason="try it first", actor="ann@laptop", at=clock.wall())
     )
@@ -112,14 +127,14 @@ def _blocks(
     blocks.append(Block(BlockKey(NAME, "", "*", 1, 0, now, 1, "shop-1:4127"), whole))
     for unit, speed in (("orders", 0.7), ("tickets", 0.95), ("summary", 1.25)):
         live = int(calls * share[unit])
-        slow = 2.6 if broken and unit == "tickets" else 1.0
         pairs = whole["compared"]
-        p = Figures({"pairs": pairs, "runs": pairs, "noise": pairs // 100})
-        wrong = int(pairs * (0.06 if slow > 1 else 0.0004 if unit == "orders" else 0.0))
+        p = Figures({"pairs": pairs, "runs": pairs, "ran": pairs, "noise": pairs // 100})
+        wrong = int(pairs * (0.035 if broken and unit == "tickets" else 0.0004 if unit == "orders" else 0.0))
         p.add("mismatched", wrong)
         p.add("ignored", pairs // 50)
         p.add("incomparable", 1 if unit == "summary" else 0)
         p.add("matched", pairs - p["mismatched"] - p["ignored"] - p["incomparable"])
+        p.add("compared", pairs - p["incomparable"])
         p.add("noise_mismatched", 1 if unit == "summary" and dice.random() < 0.2 else 0)
         p.add("outcome:ok", pairs - 2 - wrong)
         p.add("outcome:hard_timeout", wrong)
@@ -129,7 +144,8 @@ def _blocks(
         if unit == "summary":
             _guarded(p, calls)
         p.add("control_bad", 1)
-        p.add("candidate_bad", 2)
+        p.add("candidate_bad", 1)
+        p.add(f"only_{dice.choice(('control', 'candidate'))}_bad", 1)
         unknown = 3 if unit == "summary" and now % HOUR < 600 else 0
         p.add("costed", pairs - unknown)
         p.add("unpriced", unknown)
@@ -137,23 +153,24 @@ def _blocks(
             p.add("cost_nano", pairs * 1_830_000)
             p.add("tokens_in", pairs * 412)
             p.add("tokens_out", pairs * 96)
+            p.histogram("cost").add(1.83, pairs - unknown)
         _observe(dice, p, "control", pairs, 0.145, 0.35)
-        _observe(dice, p, "candidate", pairs, 0.145 * speed * slow, 0.32)
-        _observe(dice, p, "run", pairs, 0.09 * speed * slow, 0.3)
+        _observe(dice, p, "candidate", pairs, 0.145 * speed, 0.32)
+        _observe(dice, p, "run", pairs, 0.09 * speed, 0.3)
+        p.add("slower:0.25", int(pairs * SLOWER[unit]))
         arms: list[tuple[Arm, Figures]] = [("P", p)]
         if live:
-            a, b = (
-                Figures({"calls": calls - live, "bad": 1}),
-                Figures({"calls": live, "bad": int(live * 0.02 * (slow > 1))}),
-            )
-            b.add("fallbacks", b["bad"])
+            bad_a, bad_b = (int(n / 800 + dice.random()) for n in (calls - live, live))
+            a = Figures({"calls": calls - live, "bad": bad_a})
+            b = Figures({"calls": live, "bad": bad_b, "fallbacks": bad_b})
             b.add("runs", live)
+            b.add("ran", live)
             b.add("outcome:ok", live - b["bad"])
             b.add("outcome:hard_timeout", b["bad"])
             b.add("costed", live)
             b.add("sla_missed", live // 40)
             _observe(dice, a, "latency", calls - live, 0.145, 0.35)
-            _observe(dice, b, "latency", live, 0.145 * (1.0 if unit != "tickets" else slow), 0.34)
+            _observe(dice, b, "latency", live, 0.145, 0.34)
             arms += [("A", a), ("B", b)]
         blocks += [
             Block(BlockKey(NAME, unit, arm, 1, entry[unit], now, 1, "shop-1:4127"), figures) for arm, figures in arms
@@ -177,44 +194,85 @@ def _guarded(figures: Figures, calls: int) -> None:
 
 
 def _observe(dice: random.Random, figures: Figures, name: str, calls: int, middle: float, spread: float) -> None:
-    """A lognormal latency, drawn sixty times and weighted up to the calls."""
+    """A lognormal latency, drawn once from each of sixty equal shares of it and weighted up to the calls."""
     drawn = min(60, calls)
     for index in range(drawn):
         count = calls // drawn + (index < calls % drawn)
-        figures.histogram(name).add(middle * math.exp(dice.gauss(0, spread)), count)
+        share = (index + dice.uniform(0.01, 0.99)) / drawn
+        figures.histogram(name).add(middle * math.exp(NormalDist(0, spread).inv_cdf(share)), count)
 
 
-async def _move(backend: Backend, branch: str, stage: int, share: float, lease: object) -> None:
-    before = (await backend.state.load()).states[NAME][branch]
-    after = before.moved(stage=stage, share=share, entry=before.entry + 1)
-    decision = Decision(
-        rollout=NAME,
-        action="promote",
-        actor="shop-1:4127",
-        trigger=Trigger.controller,
-        reason="every gate passed and the stage has soaked",
-        moves=({"branch": branch, "from": before.at_text(), "to": after.at_text()},),
-        findings=findings(branch, Grade.passed),
-        policy_version=1,
-    )
-    await backend.state.transition(Change(before=(before,), after=(after,), decision=decision))
+class Desk:
+    """The gates at work on what is told, as a controller would have them. It moves a branch when it is told to."""
 
+    def __init__(self, backend: Backend, policy: Policy) -> None:
+        self._backend = backend
+        self._policy = policy
+        self._benches = {unit: Bench(policy.gates) for unit in policy.units()}
+        self._stages: dict[str, Stage] = {}
 
-async def _roll_back(backend: Backend, lease: object, now: float) -> None:
-    before = (await backend.state.load()).states[NAME]["tickets"]
-    cause = "mismatches: 6% of 780 pairs differ, at most 0.1% may"
-    after = before.moved(share=0.0, mode=Mode.rolled_back, entry=before.entry + 1, cause=cause)
-    decision = Decision(
-        rollout=NAME,
-        action="rollback",
-        actor="shop-1:4127",
-        trigger=Trigger.controller,
-        reason=cause,
-        moves=({"branch": "tickets", "from": "5%", "to": "shadow, rolled back"},),
-        findings=findings("tickets", Grade.breach),
-        policy_version=1,
-    )
-    await backend.state.transition(Change(before=(before,), after=(after,), decision=decision))
+    @classmethod
+    async def of(cls, backend: Backend) -> Desk:
+        desk = cls(backend, (await backend.state.load()).policies[NAME])
+        for unit in desk._benches:
+            await desk._enter(unit)
+        return desk
+
+    async def _enter(self, unit: str) -> None:
+        states = (await self._backend.state.load()).states[NAME]
+        case = Case(policy=self._policy, unit=unit, states=states, flags=(), now=0.0)
+        self._stages[unit] = case.stage
+        self._benches[unit].enter(case.stage)
+
+    def fold(self, blocks: list[Block]) -> None:
+        for unit, bench in self._benches.items():
+            arms = {block.key.arm: block.figures for block in blocks if block.key.unit == unit}
+            nothing = Figures()
+            a, b, pairs = (arms.get(arm, nothing) for arm in ("A", "B", "P"))
+            bench.fold(UnitBlock(blocks[0].key.second, a, b, pairs), self._stages[unit])
+
+    async def move(self, branch: str, stage: int, share: float, now: float) -> None:
+        before = (await self._backend.state.load()).states[NAME][branch]
+        after = before.moved(stage=stage, share=share, entry=before.entry + 1)
+        await self._decide("promote", before, after, "every gate passes", now)
+
+    async def roll_back(self, branch: str, now: float) -> None:
+        before = (await self._backend.state.load()).states[NAME][branch]
+        found = self._benches[branch].findings(self._stages[branch], now)
+        worst = next(finding for finding in found if finding.grade is Grade.breach)
+        after = before.moved(stage=0, share=0.0, mode=Mode.rolled_back, entry=before.entry + 1, cause=worst.gate)
+        await self._decide("rollback", before, after, f"{worst.gate}: {worst.why}", now)
+
+    async def _decide(self, action: str, before: BranchState, after: BranchState, reason: str, now: float) -> None:
+        to = f"{after.at_text()}, rolled back" if after.mode is Mode.rolled_back else after.at_text()
+        decision = Decision(
+            rollout=NAME,
+            action=action,
+            actor="shop-1:4127",
+            trigger=Trigger.controller,
+            reason=reason,
+            moves=({"branch": before.branch, "from": before.at_text(), "to": to},),
+            findings=self._benches[before.branch].findings(self._stages[before.branch], now),
+            policy_version=1,
+        )
+        await self._backend.state.transition(Change(before=(before,), after=(after,), decision=decision))
+        await self._enter(before.branch)
+
+    async def save(self, lease: Lease, second: int) -> None:
+        states = (await self._backend.state.load()).states[NAME]
+        checkpoints = [
+            GateCheckpoint(
+                rollout=NAME,
+                unit=unit,
+                entry=states[unit].entry,
+                version=1,
+                closed_second=second,
+                states=bench.to_states(),
+                account=states[unit].account,
+            )
+            for unit, bench in self._benches.items()
+        ]
+        await self._backend.state.save_checkpoints(checkpoints, lease)
 
 
 def findings(unit: str, grade: Grade) -> tuple[Finding, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rollout import gates
 from rollout.domain.gates import Grade
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
@@ -20,7 +21,8 @@ from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
 from rollout_render.page import html_report
 from rollout_render.text import text_report
-from tests.render.story import NAME, findings, told
+from tests.render.story import NAME, findings, story, told
+from tests.support import thresholds
 
 
 @pytest.fixture
@@ -81,15 +83,48 @@ async def test_it_answers_the_questions_of_a_stranger(report: Report) -> None:
     page = html_report(report)
     for text in (
         "Rolled back: tickets.",  # is it safe
-        "6% of 780 pairs differ, at most 0.1% may",  # why was it rolled back
+        "compared calls differed, at most 0.4% allowed",  # why was it rolled back
+        "rolled back at 300 : 1",  # how far is each branch from it
+        "Still missing",  # and how far from the next step
+        "with probability at most 1%, however often they look",  # can the gates be believed
         "$.tickets[*].state",  # what differs
         "A month at 100 %",  # what will it cost
         "queue_full",  # what is dropped
         "spec rollout.toml",  # where a field comes from
-        "no error bound",
         "2026-01-05 12:00:00Z",
     ):
         assert text in page, text
+
+
+async def test_each_unit_has_a_drawing_of_its_evidence_with_both_boundaries_and_its_stages(report: Report) -> None:
+    page = html_report(report)
+    for unit in ("orders", "tickets", "summary"):
+        assert f'aria-label="evidence of {unit}: ' in page
+    assert page.count("step shown at 20 : 1</text>") == 3
+    assert page.count("rolled back at 300 : 1</text>") == 2
+    assert page.count("not ready at 300 : 1</text>") == 1  # in shadow nothing is rolled back
+    assert page.count('class="rule bad"') >= 2  # the rollback, in both panels
+    assert ">rolled back</text>" in page
+
+
+async def test_a_threshold_gate_takes_the_promise_away_and_is_named() -> None:
+    clock = ManualClock()
+    backend = memory_backend(clock)
+    mixed = (gates.errors(), gates.mismatches(at_most=0.001), thresholds.latency(q=0.95, worse_by=0.25))
+    await story(backend, clock, specs=mixed, step_s=60)
+    report = await reporting.report(backend, NAME)
+    for said in (html_report(report), text_report(report)):
+        assert "No error bound: latency p95 judges by a threshold." in said
+        assert "with probability at most" not in " ".join(said.split())
+
+
+async def test_thresholds_alone_have_no_evidence_to_be_drawn() -> None:
+    backend = memory_backend(ManualClock())
+    await backend.state.register(sample_policy(gates=(thresholds.errors(),)), "test")
+    report = await reporting.report(backend, "profile")
+    for said in (html_report(report), text_report(report)):
+        assert "No error bound: errors judges by a threshold." in said
+        assert "Evidence" not in said
 
 
 async def test_it_stays_small(report: Report) -> None:
@@ -112,7 +147,10 @@ async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None
         routes=(NASTY,),
         revision=NASTY,
         verdict=replace(report.verdict, sentence=NASTY),
-        branches=tuple(replace(branch, branch=NASTY, why=NASTY) for branch in report.branches),
+        branches=tuple(
+            replace(one, branch=NASTY, why=NASTY, findings=tuple(replace(f, gate=NASTY) for f in one.findings))
+            for one in report.branches
+        ),
         gates=tuple(replace(gate, why=NASTY, unit=NASTY) for gate in report.gates),
         mismatches=tuple(
             replace(m, path=NASTY, branch=NASTY, kind=NASTY, example={"control": NASTY, "candidate": NASTY})
@@ -124,6 +162,11 @@ async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None
         ),
         timeline=tuple(replace(d, reason=NASTY, actor=NASTY) for d in report.timeline),
         errors=tuple(replace(e, what=NASTY) for e in report.errors),
+        bound=replace(report.bound, sentence=NASTY),
+        evidence=tuple(
+            replace(e, gates=(NASTY,) * len(e.gates), changes=tuple(replace(c, to=NASTY) for c in e.changes))
+            for e in report.evidence
+        ),
         outcomes=tuple(replace(line, branch=NASTY, mode=NASTY) for line in report.outcomes),
         dispatch={NASTY: 3},
         curves={NASTY: report.curves["orders"]},
@@ -200,6 +243,7 @@ async def test_the_text_fits_eighty_columns(report: Report) -> None:
     assert max(map(len, lines)) <= 80
     for part in (
         "Gates",
+        "Evidence",
         "From call to comparison",
         "Runs of branches",
         "What differs",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from math import log
+from typing import Any
 
 import pytest
 
+from rollout import gates
+from rollout.domain.gates import Finding, Grade
 from rollout_render import words
+from tests.support import thresholds
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,83 @@ def test_almost_nothing_never_reads_as_nothing_and_almost_all_never_as_all() -> 
 )  # fmt: skip
 def test_seconds(value: float | None, text: str) -> None:
     assert words.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        (1.0, "1 : 1"), (0.99, "1 : 1"), (1.26, "1.3 : 1"), (9.94, "9.9 : 1"), (9.96, "10 : 1"), (12.4, "12 : 1"),
+        (299.9999999, "300 : 1"), (12_345.0, "12,300 : 1"), (1e7, ">1,000,000 : 1"), (1 / 12, "1 : 12"),
+        (0.4, "1 : 2.5"), (1 / 900, "1 : 900"), (1e-9, "1 : >1,000"),
+    ],
+)  # fmt: skip
+def test_evidence_is_told_as_odds(times: float, text: str) -> None:
+    assert words.odds(log(times)) == text
+
+
+def test_odds_of_any_evidence_are_told() -> None:
+    assert words.odds(None) == "–"
+    assert words.odds(float("inf")) == words.odds(50_000.0) == ">1,000,000 : 1"
+    assert words.odds(float("-inf")) == "1 : >1,000"
+
+
+def finding(grade: Grade = Grade.doubt, **changes: Any) -> Finding:
+    values: dict[str, Any] = {
+        "log_e": log(1 / 12), "log_limit": log(300), "log_promote": 0.63 * log(20), "log_promote_limit": log(20),
+        "n": 900, "more_calls": 3_100, "bound": True,
+    }  # fmt: skip
+    return Finding(gate="errors", unit="orders", grade=grade, **{**values, **changes})
+
+
+def test_the_way_to_a_boundary_is_over_only_where_it_is_reached() -> None:
+    assert words.way(-3.0, 5.0) == 0.0
+    assert words.way(2.5, 5.0) == 0.5
+    assert words.way(4.9999, 5.0) == 0.99
+    assert words.way(5.0, 5.0) == words.way(float("inf"), 5.0) == 1.0
+    assert words.way(None, 5.0) is words.way(3.0, None) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "evidence", "missing"),
+    [
+        (finding(), "evidence 1 : 12, step 63% shown", "about 3,100 calls"),
+        (finding(Grade.passed, log_promote=3.5, more_calls=None), "evidence 1 : 12, step shown", ""),
+        (finding(Grade.passed, log_promote=None, log_promote_limit=None), "evidence 1 : 12", ""),
+        (finding(Grade.breach, log_e=9.0, more_calls=None), "evidence 8,100 : 1, step 63% shown", ""),
+        (finding(Grade.error), "evidence 1 : 12, step 63% shown", "cannot judge"),
+        (finding(more_calls=None), "evidence 1 : 12, step 63% shown", "never at this rate"),
+        (finding(more_calls=None, n=0, log_promote=0.0), "evidence 1 : 12, step 0% shown", "nothing seen yet"),
+        (finding(log_e=None, log_promote=None, bound=False), "no error bound", ""),
+    ],
+)
+def test_what_a_gate_holds_and_what_is_missing(found: Finding, evidence: str, missing: str) -> None:
+    assert words.evidence(found) == evidence
+    assert words.missing(found) == missing
+
+
+def test_a_wrong_split_of_calls_is_told_as_one_and_not_as_a_limit() -> None:
+    found = finding(Grade.breach, observed=0.31, limit=0.25, unit_name="%", log_e=40.0, log_limit=log(1_000))
+    found = replace(found, gate="allocation", log_promote=None, log_promote_limit=None)
+    assert words.both_numbers(found) == "31% of the calls were drawn, 25% should be"
+    assert words.evidence(found) == "evidence >1,000,000 : 1, a fault at 1,000 : 1"
+
+
+def test_a_limit_that_is_not_known_is_not_told() -> None:
+    assert words.both_numbers(finding(observed=0.01, unit_name="%")) == "1%"
+    assert words.both_numbers(finding(observed=0.01, limit=0.02, unit_name="%")) == "1% against at most 2%"
+
+
+def test_evidence_climbs_to_a_full_bar_at_its_boundary() -> None:
+    assert words.climb([None, -2.0, 0.0, 0.1, 2.5, 4.99, 5.0, 80.0], 5.0) == " ··▁▄▇██"
+
+
+def test_a_gate_is_told_with_its_mode() -> None:
+    assert words.value(gates.errors().to_dict()) == "errors, worse by at most 0, sequential"
+    noisy = gates.mismatches(beyond_noise=True)
+    assert words.value(noisy.to_dict()) == "mismatches, at most 0.001, beyond noise, sequential"
+    assert words.value(thresholds.errors().to_dict()) == (
+        "errors, worse by at most 0.01, threshold over 1m of at least 50 calls"
+    )
 
 
 def test_unknown_dollars_are_unknown_and_not_free() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 from typing import Any
 
 import pytest
@@ -73,6 +74,33 @@ async def test_the_audit_is_whole_until_somebody_touches_it() -> None:
     decisions[2] = replace(decisions[2], reason="it was not me")
     (found,) = (await look.audit(backend)).breaks
     assert (found.number, found.kind) == (3, "hash")
+
+
+async def test_the_evidence_that_is_shown_is_that_of_the_findings(backend: Backend) -> None:
+    shown = await look.show(backend, NAME)
+    for unit in shown.evidence:
+        standing = next(branch for branch in shown.status.branches if branch.unit == unit.unit)
+        of_gate = {finding.gate: finding for finding in standing.findings}
+        rolled_back = [change.at for change in unit.changes if change.action == "rollback"]
+        told = [point for point in unit.points if not rolled_back or point.at <= rolled_back[0]][-1]
+        assert told.against == pytest.approx([of_gate[gate].log_e for gate in unit.gates], abs=0.01)
+        assert exp(told.account) == pytest.approx(sum(map(exp, told.against)))
+        assert unit.limit == of_gate[unit.gates[0]].log_limit
+
+
+async def test_the_stages_of_a_branch_are_told_beside_its_evidence(backend: Backend) -> None:
+    orders, tickets, summary = (await look.show(backend, NAME)).evidence
+    assert [change.to for change in orders.changes] == ["1%", "5%", "25%"]
+    assert [change.action for change in tickets.changes] == ["promote", "promote", "rollback"]
+    assert summary.changes == ()
+
+
+async def test_evidence_of_an_account_that_is_closed_is_not_shown(backend: Backend) -> None:
+    states: Any = backend.state._states[NAME]  # type: ignore[attr-defined]
+    states["orders"] = states["orders"].moved(account=states["orders"].entry + 1, entry=states["orders"].entry + 1)
+    orders, tickets, _ = (await look.show(backend, NAME)).evidence
+    assert orders.points == ()
+    assert tickets.points
 
 
 async def test_a_rollout_without_calls_has_a_report() -> None:
