@@ -175,12 +175,6 @@ class Ledger(Protocol):
         """
         ...
 
-    async def closed_blocks(
-        self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
-    ) -> list[UnitBlock]:
-        """``blocks_of`` for one span."""
-        ...
-
     async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
         """The blocks of each span, added up over processes, by time; late ones left out. A second in which nothing
         was counted is absent.
@@ -360,8 +354,8 @@ class MetricsSnapshot:
       what its breaker does, of the branches that have one.
     * ``transitions``: (rollout, branch, to, trigger) → count; ``rollbacks``: (rollout, branch, cause) → count, cause
       a gate's name or ``person``.
-    * ``evidence``: (rollout, branch, gate, side) → what a sequential gate holds of its unit's account (side ``rollback``)
-      or shows for the next step (``promote``), as E; of the process that leads.
+    * ``evidence``: (rollout, branch, gate, side) → what a sequential gate holds of its unit's account (side
+      ``rollback``) or shows for the next step (``promote``), as E; of the process that leads.
     * ``flags``: (flag, value, reason) → evaluations. ``gates`` and ``stages``: their names, by rollout.
     """
 

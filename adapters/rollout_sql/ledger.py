@@ -31,11 +31,6 @@ class SqlLedger:
             await subjects.write(connection, batch.subjects, closed, self._places)
             await mismatches.write(connection, batch.mismatches)
 
-    async def closed_blocks(
-        self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
-    ) -> list[UnitBlock]:
-        return (await self.blocks_of([Span(rollout, unit, entry, version, after, until)]))[0]
-
     async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
         return await blocks_of(self._db, spans)
 

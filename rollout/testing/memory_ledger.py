@@ -102,12 +102,6 @@ class MemoryLedger:
     # What gates and reports read
 
     @suffers
-    async def closed_blocks(
-        self, rollout: str, unit: str, entry: int, version: int, after: int, until: int
-    ) -> list[UnitBlock]:
-        return self._blocks_of(Span(rollout, unit, entry, version, after, until))
-
-    @suffers
     async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
         return [self._blocks_of(span) for span in spans]
 

@@ -15,6 +15,7 @@ from rollout.domain.evidence import Arm, Block, BlockKey, Figures, UnitBlock
 from rollout.ports import Backend, GateCheckpoint, Ledger, RunRecord, StateStore
 from rollout.testing import sample_batch, sample_block, sample_mismatch, sample_subject, sample_trial
 from tests.contract.places import OpenBackend
+from tests.support.spans import closed_blocks
 
 RUN = RunRecord(branch="orders", mode="shadow", outcome="ok", latency_s=0.05)
 
@@ -22,7 +23,7 @@ RUN = RunRecord(branch="orders", mode="shadow", outcome="ok", latency_s=0.05)
 async def closed(
     ledger: Ledger, after: int, until: int, *, unit: str = "orders", entry: int = 1, version: int = 1
 ) -> list[UnitBlock]:
-    return await ledger.closed_blocks("profile", unit, entry, version, after, until)
+    return await closed_blocks(ledger, "profile", unit, entry, version, after, until)
 
 
 async def fold_until(state: StateStore, second: int, unit: str = "orders") -> None:
@@ -114,7 +115,7 @@ async def test_blocks_of_another_key_are_never_pooled(ledger: Ledger, now: int, 
     (block,) = await closed(ledger, now - 1, now)
     assert block.a["calls"] == 1
     key: dict[str, Any] = {"rollout": "profile", "unit": "orders", "entry": 1, "version": 1, **other}
-    (of_other,) = await ledger.closed_blocks(**key, after=now - 1, until=now)
+    (of_other,) = await closed_blocks(ledger, **key, after=now - 1, until=now)
     assert of_other.a["calls"] == 5
 
 
@@ -172,7 +173,7 @@ async def test_sums_do_not_depend_on_how_calls_are_split_over_processes_and_batc
         written = [Block(key, figures) for key, figures in blocks.items()]
         await ledger.append(sample_batch(*written, process=process))
 
-    found = await ledger.closed_blocks(rollout, "orders", 1, 1, now - 10, now)
+    found = await closed_blocks(ledger, rollout, "orders", 1, 1, now - 10, now)
     seconds = {block.second: {"A": block.a, "B": block.b, "P": block.pairs} for block in found}
     assert sorted(seconds) == sorted({second for second, _ in expected})
     for second, arms in seconds.items():

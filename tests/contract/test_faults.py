@@ -10,6 +10,7 @@ from rollout.errors import DatabaseError
 from rollout.ports import Backend, GateCheckpoint, Span
 from rollout.testing import sample_batch, sample_block, sample_change, sample_decision, sample_policy, sample_trial
 from tests.contract.places import Place
+from tests.support.spans import closed_blocks
 
 BRANCH = BranchState(rollout="profile", branch="orders")
 LEASE = Lease("controller", "a", 1, 2e9)
@@ -36,7 +37,6 @@ METHODS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "secret": lambda b: b.state.secret(),
     "fenced": lambda b: b.state.fenced(),
     "append": lambda b: b.ledger.append(sample_batch(sample_block(1))),
-    "closed_blocks": lambda b: b.ledger.closed_blocks("profile", "orders", 1, 1, 0, 1),
     "blocks_of": lambda b: b.ledger.blocks_of([Span("profile", "orders", 1, 1, 0, 1)]),
     "totals": lambda b: b.ledger.totals("profile"),
     "series": lambda b: b.ledger.series("profile", "orders", 0, 60, 60),
@@ -77,7 +77,7 @@ async def test_a_batch_refused_by_a_database_that_is_away_is_written_once_when_i
     for _ in range(3):
         await when_back(lambda: backend.ledger.append(batch))
 
-    (block,) = await backend.ledger.closed_blocks("profile", "orders", 1, 1, now - 1, now)
+    (block,) = await closed_blocks(backend.ledger, "profile", "orders", 1, 1, now - 1, now)
     assert block.a["calls"] == 3
 
 

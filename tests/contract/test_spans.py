@@ -138,9 +138,7 @@ async def test_what_is_read_is_what_was_written(
     expected = [expected_of(one, told, subjects) for one in spans]
 
     assert await ledger.blocks_of(spans) == expected
-    alone = [
-        await ledger.closed_blocks(one.rollout, one.unit, one.entry, one.version, one.after, one.until) for one in spans
-    ]
+    alone = [closed for one in spans for closed in await ledger.blocks_of([one])]
     assert alone == expected
 
 

@@ -12,6 +12,7 @@ from rollout.domain.histogram import Histogram
 from rollout.ports import Backend, GateCheckpoint, Ledger, StateStore
 from rollout.testing import sample_batch, sample_block, sample_change, sample_policy, sample_subject
 from tests.contract.places import OpenBackend
+from tests.support.spans import closed_blocks
 
 ALICE, BOB = "00000000000a11ce", "0000000000000b0b"
 
@@ -20,7 +21,7 @@ async def scored(
     ledger: Ledger, now: int, *, entry: int = 1, rollout: str = "profile"
 ) -> dict[int, tuple[Figures, Figures]]:
     """The scored figures of arms A and B by second, of the last ten seconds."""
-    found = await ledger.closed_blocks(rollout, "orders", entry, 1, now - 10, now)
+    found = await closed_blocks(ledger, rollout, "orders", entry, 1, now - 10, now)
     return {block.second: (block.scored_a, block.scored_b) for block in found}
 
 
@@ -43,7 +44,7 @@ async def test_a_subject_is_scored_in_the_second_of_its_start(ledger: Ledger, no
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
 async def test_a_span_has_the_subjects_of_its_seconds_and_no_others(ledger: Ledger, now: int, fraction: float) -> None:
     await ledger.append(sample_batch(*(sample_subject(f"{back}", now - back + fraction) for back in range(6))))
-    found = await ledger.closed_blocks("profile", "orders", 1, 1, now - 4, now - 2)
+    found = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 4, now - 2)
     assert [now - block.second for block in found] == [3, 2]
 
 
@@ -101,7 +102,7 @@ async def test_a_key_is_scored_anew_under_each_version_of_the_policy(ledger: Led
     for version in (1, 2):
         await ledger.append(sample_batch(sample_subject(ALICE, now - version, "B", version=version)))
     for version in (1, 2):
-        (block,) = await ledger.closed_blocks("profile", "orders", 1, version, now - 10, now)
+        (block,) = await closed_blocks(ledger, "profile", "orders", 1, version, now - 10, now)
         assert (block.second, block.scored_b["calls"]) == (now - version, 1)
 
 
@@ -110,7 +111,7 @@ async def test_a_key_is_scored_once_in_each_arm(ledger: Ledger, now: int) -> Non
     for arm in ("A", "P", "B"):
         for second in (now - 3, now - 4):
             await ledger.append(sample_batch(sample_subject(ALICE, second, arm, marks=marks_of("compared"))))
-    (block,) = await ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 10, now)
     assert block.second == now - 4
     assert block.scored_a.counts == block.scored_b.counts == {"calls": 1, "compared": 1}
     assert block.scored_p.counts == {"pairs": 1, "compared": 1}
@@ -122,7 +123,7 @@ async def test_every_mark_and_bucket_of_a_subject_comes_back(ledger: Ledger, now
     )
     twin = sample_subject(BOB, now - 0.5, "P", latency=-1, marks=subject.marks, cost=7, control_cost=9)
     await ledger.append(sample_batch(subject, twin))
-    (block,) = await ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 10, now)
     assert block.scored_p.counts == {"pairs": 2, "would_fall_back": 2, "control_costed": 2}
     assert block.scored_p.histograms == {"cost": Histogram({7: 2}), "control_cost": Histogram({9: 2})}
 
@@ -134,7 +135,7 @@ async def test_of_several_processes_that_saw_a_key_the_earliest_start_counts(
     for number, process in enumerate(processes):
         subject = sample_subject(ALICE, now - 3 - number, "B", latency=100 * number)
         await process.ledger.append(sample_batch(subject, process=f"p{number}"))
-    blocks = [await process.ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now) for process in processes]
+    blocks = [await closed_blocks(process.ledger, "profile", "orders", 1, 1, now - 10, now) for process in processes]
     assert blocks[0] == blocks[1] == blocks[2]
     ((second, latencies),) = [(block.second, block.scored_b.histograms["latency"]) for block in blocks[0]]
     assert (second, latencies) == (now - 5, Histogram({200: 1}))
@@ -143,7 +144,7 @@ async def test_of_several_processes_that_saw_a_key_the_earliest_start_counts(
 async def test_a_subject_is_scored_even_where_nothing_else_was_counted(ledger: Ledger, now: int) -> None:
     """Blocks are written apart from subjects, and may be dropped when a database was away for long."""
     await ledger.append(sample_batch(sample_subject(ALICE, now - 4 + 0.5, "A")))
-    assert await ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now) == [
+    assert await closed_blocks(ledger, "profile", "orders", 1, 1, now - 10, now) == [
         UnitBlock(now - 4, scored_a=Figures({"calls": 1}, {"latency": Histogram({500: 1})}))
     ]
 
@@ -153,7 +154,7 @@ async def test_calls_without_a_key_are_scored_too(ledger: Ledger, now: int) -> N
     for process in ("p1", "p2"):
         await ledger.append(sample_batch(sample_block(now - 4, "B", figures, process=process)))
     await ledger.append(sample_batch(sample_subject(ALICE, now - 4, "B")))
-    (block,) = await ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 10, now)
     assert block.b["calls"] == 10
     assert block.scored_b == Figures({"calls": 5, "bad": 2}, {"latency": Histogram({500: 3, 700: 2})})
 
@@ -237,7 +238,7 @@ async def test_keys_of_stages_that_are_over_go_when_they_expire(ledger: Ledger, 
 
     async def is_kept(one: Subject) -> bool:
         second = int(one.started_at)
-        return bool(await ledger.closed_blocks(one.rollout, one.unit, one.entry, one.version, second - 1, second))
+        return bool(await closed_blocks(ledger, one.rollout, one.unit, one.entry, one.version, second - 1, second))
 
     assert [await is_kept(one) for one in old] == [False] * 3
     assert [await is_kept(one) for one in kept] == [True] * 3

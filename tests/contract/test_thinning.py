@@ -17,6 +17,7 @@ from rollout.testing.memory_subjects import MemorySubjects
 from rollout_sql.ledger import SqlLedger
 from rollout_sql.subjects import Places
 from tests.contract.places import OpenBackend
+from tests.support.spans import closed_blocks
 
 MOST = 64
 T = TypeVar("T")
@@ -49,7 +50,7 @@ async def write(ledger: Ledger, subjects: list[Subject], at_once: int = 7) -> No
 
 async def count(ledger: Ledger, now: int, *, entry: int = 1, version: int = 1) -> tuple[int, int, int]:
     """How many subjects are scored in the arms A and B, and how many pairs."""
-    blocks = await ledger.closed_blocks("profile", "orders", entry, version, now - 10, now)
+    blocks = await closed_blocks(ledger, "profile", "orders", entry, version, now - 10, now)
     figures = [(block.scored_a["calls"], block.scored_b["calls"], block.scored_p["pairs"]) for block in blocks]
     a, b, p = zip(*figures, strict=True) if figures else ((), (), ())
     return sum(a), sum(b), sum(p)
@@ -104,7 +105,7 @@ async def test_a_known_key_takes_no_place_and_moves_to_its_earliest_call_though_
     full = [f"{n:016x}" for n in range(MOST)]
     for second in (now, now - 1, now - 2):
         await write(ledger, [sample_subject(key_hash, second) for key_hash in full])
-    (block,) = await ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 10, now)
     assert (block.second, block.scored_b["calls"]) == (now - 2, MOST)
 
 
@@ -140,7 +141,7 @@ async def test_which_keys_are_kept_depends_on_neither_arm_nor_order_nor_time_nor
 
 async def kept(ledger: Ledger, now: int, entry: int) -> set[int]:
     """The latencies of the subjects that were kept: each has its own here."""
-    (block,) = await ledger.closed_blocks("profile", "orders", entry, 1, now - 10, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", entry, 1, now - 10, now)
     found = {*block.scored_a.histogram("latency"), *block.scored_b.histogram("latency")}
     assert MOST // 2 < len(found) <= MOST
     return found

@@ -12,6 +12,7 @@ from rollout.ports import Backend, Ledger, StateStore, Totals
 from rollout.testing import sample_batch, sample_block, sample_policy, sample_trial
 from tests.contract.places import OpenBackend
 from tests.contract.test_blocks import fold_until
+from tests.support.spans import closed_blocks
 
 HOUR, DAY = 3_600, 86_400
 
@@ -136,7 +137,7 @@ async def test_rolling_up_changes_no_figure(ledger: Ledger, now: int, blocks: li
 async def test_rolling_up_leaves_the_last_hour_as_it_is(ledger: Ledger, now: int) -> None:
     await ledger.append(sample_batch(*(sample_block(now - back) for back in (10, 11, HOUR + 200))))
     await ledger.maintain({"profile": sample_policy()})
-    assert [block.second for block in await ledger.closed_blocks("profile", "orders", 1, 1, now - 60, now)] == [
+    assert [block.second for block in await closed_blocks(ledger, "profile", "orders", 1, 1, now - 60, now)] == [
         now - 11,
         now - 10,
     ]

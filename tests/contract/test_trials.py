@@ -8,6 +8,7 @@ import pytest
 
 from rollout.ports import Ledger, RunRecord, TrialRecord
 from rollout.testing import sample_batch, sample_block, sample_subject, sample_trial
+from tests.support.spans import closed_blocks
 
 ALICE, BOB = "00000000000a11ce", "0000000000000b0b"
 
@@ -172,7 +173,7 @@ async def left(ledger: Ledger) -> list[int]:
 
 
 async def scored(ledger: Ledger, now: int) -> int:
-    (block,) = await ledger.closed_blocks("profile", "orders", 1, 1, now - 5, now)
+    (block,) = await closed_blocks(ledger, "profile", "orders", 1, 1, now - 5, now)
     return block.scored_b["calls"]
 
 

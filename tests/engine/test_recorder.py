@@ -15,6 +15,7 @@ from rollout.engine.recorder import BATCH_TRIALS, MAX_PATHS, OTHER_PATHS, Record
 from rollout.errors import DatabaseError
 from rollout.ports import Batch, TrialRecord
 from rollout.testing import MemoryBackend, memory_backend, sample_block, sample_subject, sample_trial
+from tests.support.spans import closed_blocks
 from tests.support.trials import LoopClock
 
 pytestmark = pytest.mark.looptime
@@ -275,7 +276,7 @@ async def test_subjects_are_written_too() -> None:
     subjects = [sample_subject(f"{number:016x}", 1.5) for number in range(1_500)]
     recorder = recorder_of(backend, seal=Sealing(sample_block(1, "B"), subjects=subjects))
     await recorder.write_all()
-    (block,) = await backend.ledger.closed_blocks("profile", "orders", 1, 1, 0, 10)
+    (block,) = await closed_blocks(backend.ledger, "profile", "orders", 1, 1, 0, 10)
     assert block.scored_b["calls"] == 1_500
 
 

@@ -17,6 +17,7 @@ from rollout_sql import open_backend, schema
 from rollout_sql.database import Database
 from rollout_sql.tables import metadata
 from rollout_sql.urls import target_of
+from tests.support.spans import closed_blocks
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -208,7 +209,7 @@ async def test_an_account_of_a_branch_that_is_there_already_begins_with_its_stag
         assert await backend.state.checkpoints() == {
             ("profile", "orders"): GateCheckpoint("profile", "orders", 3, 2, 1100, {"errors": {"n": 5}}, account=3)
         }
-        assert await backend.ledger.closed_blocks("profile", "orders", 3, 2, 0, 2_000) == []
+        assert await closed_blocks(backend.ledger, "profile", "orders", 3, 2, 0, 2_000) == []
     finally:
         await backend.close()
 

@@ -7,6 +7,7 @@ from rollout.ports import Backend
 from rollout.testing import sample_batch, sample_block, sample_mismatch, sample_policy, sample_subject, sample_trial
 from rollout_sql.ledger import SqlLedger
 from rollout_sql.subjects import Places
+from tests.support.spans import closed_blocks
 
 
 async def test_a_process_that_does_not_count_keys_at_each_write_still_keeps_them_in_bounds(backend: Backend) -> None:
@@ -19,7 +20,7 @@ async def test_a_process_that_does_not_count_keys_at_each_write_still_keeps_them
     for start in range(0, 16_000, 200):
         keys = [sample_subject(f"{n:016x}", now, "B") for n in range(start, start + 200)]
         await ledgers[start // 200 % 8].append(sample_batch(*keys))
-    (block,) = await backend.ledger.closed_blocks("profile", "orders", 1, 1, now - 10, now)
+    (block,) = await closed_blocks(backend.ledger, "profile", "orders", 1, 1, now - 10, now)
     assert block.scored_b["calls"] == 6_400
 
 
