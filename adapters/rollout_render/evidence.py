@@ -89,14 +89,16 @@ def _last_stage(points: Sequence[EvidencePoint]) -> list[EvidencePoint]:
 def _harm(past: Past, now: float | None, limit: float) -> Text:
     far = words.way(now, limit) or 0.0
     style = "bold red" if far == 1 else "yellow" if far >= 0.5 else ""
-    return Text.assemble((words.climb(binned(past, _BARS), limit), style or "cyan"), " ", (words.odds(now), style))
+    return Text.assemble(
+        (words.climb([*binned(past, _BARS)[:-1], now], limit), style or "cyan"), " ", (words.odds(now), style)
+    )
 
 
 def _step(past: Past, finding: Finding) -> Text:
     if finding.log_promote_limit is None:
         return Text("no step left", style="dim")
     text = words.step(finding)
-    bars = words.climb(binned(past, _BARS), finding.log_promote_limit)
+    bars = words.climb([*binned(past, _BARS)[:-1], finding.log_promote], finding.log_promote_limit)
     return Text.assemble((bars, "green" if text == "shown" else "cyan"), " ", text)
 
 

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rollout.domain.gates import Finding
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_evidence import account_of
 from rollout.usecases.explaining import Explained, GateExplained, UnitExplained
 from rollout_render import words
@@ -46,8 +46,8 @@ def _block(finding: Finding, lines: Sequence[Line]) -> list[RenderableType]:
 
 
 def _seen(finding: Finding) -> str:
-    """``"candidate 0.21%, control 0.12%, limit 0.12%; 8,140 calls counted"``."""
-    if finding.observed is None or not finding.n:
+    """``"candidate 0.21%, control 0.12%, limit 0.12%; 8,140 calls counted"``; else why there is nothing to tell."""
+    if finding.observed is None or not finding.n or finding.grade is Grade.error:
         return words.why(finding)
     named = (("candidate", finding.observed), ("control", finding.baseline), ("limit", finding.limit))
     numbers = [f"{name} {words.measured(value, finding.unit_name)}" for name, value in named if value is not None]
@@ -64,7 +64,7 @@ def _evidence(one: GateExplained) -> list[Line]:
     step = words.step(finding)
     if finding.log_promote is not None:
         step += f" ({words.odds(finding.log_promote)} of {words.odds(finding.log_promote_limit)})"
-    missing = words.missing(finding)
+    missing = "" if finding.grade is Grade.error else words.missing(finding)
     return [*declared, ("against", part), ("step", step), *([("missing", missing)] if missing else [])]
 
 

@@ -158,17 +158,17 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
         )
         head.append(f"{cell(d.actor).plain} ({d.trigger.value}) · policy v{d.policy_version}", style="dim")
         lines += [head, Padding.indent(cell(tables.summary(d)), 6)]
-        lines += [Padding.indent(_found(f), 6) for f in d.findings]
+        lines += [part for f in d.findings for part in _found(f)]
         if account := evidence.told(d.findings):
             lines.append(Padding.indent(cell(account, "dim"), 6))
     return Group(*lines)
 
 
-def _found(f: Finding) -> Text:
-    """What a gate found then, and the evidence of that moment."""
-    numbers = f"{cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}"
-    weighed = words.evidence(f)
-    return Text.assemble(grade(f.grade), f" {numbers}", (f"; {weighed}" if weighed else "", "dim"))
+def _found(f: Finding) -> list[RenderableType]:
+    """What a gate found then, and below the evidence of that moment."""
+    numbers = f" {cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}"
+    lines: list[RenderableType] = [Padding.indent(Text.assemble(grade(f.grade), numbers), 6)]
+    return [*lines, Padding.indent(cell(weighed, "dim"), 8)] if (weighed := words.evidence(f)) else lines
 
 
 def policy(seen: PolicyShown) -> RenderableType:

@@ -14,6 +14,7 @@ from rollout.domain.audit import Break
 from rollout.domain.durations import duration_text
 from rollout.domain.evidence import Figures
 from rollout.domain.layers import layered
+from rollout.domain.sequential.curve import Point
 from rollout.domain.state import BranchState, FlagOverride, Lease, Mode, Policy, Snapshot
 
 MOST_SKEW_S: Final = 2.0
@@ -44,7 +45,8 @@ class Diagnosis:
 class RolloutFacts:
     """What the checks know of one rollout. ``recent``: figures of the rollout itself over the last hour, ``pairs``:
     of all its pairs in that hour; ``newest``: the second of the newest block; ``closed``: unit → up to which second the
-    controller folded, None: it never did."""
+    controller folded, None: it never did; ``evidence``: unit → the newest point of the curve of its account, if it has
+    one."""
 
     policy: Policy
     states: Mapping[str, BranchState]
@@ -52,6 +54,7 @@ class RolloutFacts:
     pairs: Figures
     newest: int | None
     closed: Mapping[str, int | None]
+    evidence: Mapping[str, Point]
     late: int
     breaks: Sequence[Break]
     flags: Sequence[FlagOverride]

@@ -8,6 +8,7 @@ from typing import Final
 
 from rollout.domain.checkup import Check, Facts, Fault, fault_of
 from rollout.domain.durations import duration_text, percent
+from rollout.domain.sequential.part import LOG_PROMOTE
 from rollout.domain.state import Mode
 
 SILENCE_S: Final = 60.0  # beyond the settle time: blocks are written every second
@@ -15,6 +16,9 @@ MOST_LAG_S: Final = 60.0
 SHARE_DROPPED: Final = 0.001
 SHARE_REFUSED: Final = 0.5
 FEWEST: Final = 20  # calls before a share of them means something
+MOST_STAGE_S: Final = 30 * 86_400.0
+EARLY_S: Final = 3_600.0  # of a stage: before, its evidence tells no rate
+LEAST_NATS: Final = 0.01  # the curve of the evidence is no finer
 
 
 def silent(facts: Facts) -> Iterator[Fault]:
@@ -160,6 +164,43 @@ def nothing_compared(facts: Facts) -> Iterator[Fault]:
             )
 
 
+def slow_stage(facts: Facts) -> Iterator[Fault]:
+    for one in facts.rollouts:
+        names = [gate.name for gate in one.policy.gates if gate.sequential]
+        for unit, members in one.policy.units().items():
+            point, state = one.evidence.get(unit), one.states.get(members[0].name)
+            if point is None or state is None or state.mode is not Mode.active or point.share != state.share:
+                continue
+            since = point.second - state.entered_at
+            known = [(e, name) for e, name in zip(point.promote, names, strict=True) if e is not None]
+            evidence, name = min(known, default=(LOG_PROMOTE, ""))
+            if since < EARLY_S or not 0 <= evidence < LOG_PROMOTE:
+                continue  # below 0 the calls speak against the step: its gate tells that
+            left = since * (LOG_PROMOTE / max(evidence, LEAST_NATS) - 1)
+            if left > MOST_STAGE_S:
+                yield fault_of(
+                    one,
+                    "slow_stage",
+                    f'At this rate the next step of "{unit}" takes more than 30 days.',
+                    f"{evidence / LOG_PROMOTE:.0%} of the evidence for {name} after {duration_text(since)}",
+                    "Allow more harm (ramp.harm), take fewer steps, or draw more calls (shadow.sample): "
+                    "rollout plan tells what fits.",
+                )
+
+
+def no_noise(facts: Facts) -> Iterator[Fault]:
+    for one in facts.rollouts:
+        if one.policy.noise == 0 and any(gate.beyond_noise for gate in one.policy.gates):
+            yield fault_of(
+                one,
+                "no_noise",
+                "A gate holds mismatches against those of control with itself, but control is never run twice: it will "
+                "hold for ever.",
+                "shadow.noise is 0%",
+                "Raise shadow.noise in the code or by rollout apply, or declare the gate without beyond_noise.",
+            )
+
+
 def hooks(facts: Facts) -> Iterator[Fault]:
     for one in facts.rollouts:
         raised = one.recent.starting("hook:")
@@ -209,6 +250,8 @@ SYMPTOMS: Final[Mapping[str, Check]] = {
     "never_drawn": never_drawn,
     "refused": refused,
     "nothing_compared": nothing_compared,
+    "slow_stage": slow_stage,
+    "no_noise": no_noise,
     "hooks": hooks,
     "flag_source": flag_source,
     "unpriced": unpriced,

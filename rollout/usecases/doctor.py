@@ -12,11 +12,12 @@ from rollout.domain import report_parts
 from rollout.domain.audit import verify
 from rollout.domain.checkup import CHECKS, Diagnosis, Facts, RolloutFacts
 from rollout.domain.evidence import Figures
+from rollout.domain.sequential.curve import Curve, Point
 from rollout.domain.state import Policy, Snapshot
 from rollout.domain.symptoms import SYMPTOMS
 from rollout.errors import DatabaseError
 from rollout.ports import Backend
-from rollout.usecases.look import CONTROLLER, every_decision
+from rollout.usecases.look import CONTROLLER, accounts_of, every_decision
 
 RECENT_S = 3_600.0
 
@@ -75,6 +76,7 @@ async def _of_one(
         pairs=pairs,
         newest=await _newest(backend, name, snapshot.now),
         closed={unit: await _closed(backend, name, unit) for unit in policy.units()},
+        evidence=await _evidence(backend, policy, snapshot),
         late=await backend.ledger.late(name),
         breaks=verify(await every_decision(backend, name), complete=False),
         flags=tuple(flag for flag in snapshot.flags if flag.flag in flags),
@@ -89,6 +91,12 @@ async def _newest(backend: Backend, name: str, now: float) -> int | None:
         if steps:
             return int(steps[-1][0])
     return None
+
+
+async def _evidence(backend: Backend, policy: Policy, snapshot: Snapshot) -> dict[str, Point]:
+    accounts = await accounts_of(backend, policy, snapshot)
+    curves = {unit: Curve.from_json(account["curve"]).points for unit, account in accounts.items()}
+    return {unit: points[-1] for unit, points in curves.items() if points}
 
 
 async def _closed(backend: Backend, name: str, unit: str) -> int | None:

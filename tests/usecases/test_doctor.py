@@ -68,6 +68,57 @@ async def test_where_nothing_is_wrong_nothing_is_found(patient: Patient) -> None
     assert await patient.names(spec={}) == []
 
 
+ACCOUNT_OF = {"gates": {}, "pending": [], "counts": [0, 0, 0, 0, 0], "live": False}
+
+
+@pytest.mark.parametrize(
+    ("hours", "errors", "mismatches", "evidence"),
+    [
+        (24.0, 0.05, 2.0, "2% of the evidence for errors after 1d"),
+        (24.0, 2.0, 0.05, "2% of the evidence for mismatches after 1d"),
+        (24.0, 0.0, 2.0, "0% of the evidence for errors after 1d"),
+        (24.0, 0.5, 2.0, None),  # six days
+        (0.9, 0.001, 2.0, None),  # too early to tell
+        (24.0, -1.0, 2.0, None),  # speaks against the step, which the gate tells
+        (24.0, 3.1, 3.1, None),  # shown
+        (24.0, None, None, None),  # no step is left
+    ],
+)
+async def test_a_stage_that_takes_more_than_a_month_at_this_rate(
+    patient: Patient, hours: float, errors: float | None, mismatches: float | None, evidence: str | None
+) -> None:
+    await patient.begin()
+    entered_at = (await patient.backend.state.load()).states["profile"]["orders"].entered_at
+    second = int(entered_at + hours * 3_600)
+    patient.clock.advance(hours * 3_600)
+    await patient.report()
+    lease = await patient.backend.state.lease("controller", "app-1", 10.0)
+    logs = [None if e is None else round(e * 100) for e in (errors, mismatches)]
+    curve = {"step": 1, "rows": [[second, 0.0, -100, logs[0], -100, logs[1]]]}
+    checkpoint = GateCheckpoint(
+        rollout="profile", unit="orders", entry=1, version=1, closed_second=int(patient.clock.wall()) - 3,
+        states={"account": {**ACCOUNT_OF, "curve": curve}},
+    )  # fmt: skip
+    await patient.backend.state.save_checkpoints([checkpoint], lease)
+    found = {fault.name: fault for fault in (await patient.ask()).faults}
+    assert set(found) == (set() if evidence is None else {"slow_stage"})
+    if evidence is not None:
+        assert found["slow_stage"].evidence == evidence
+        assert "ramp.harm" in found["slow_stage"].remedy
+
+
+async def test_a_gate_that_needs_noise_runs_where_there_are_none(patient: Patient) -> None:
+    await patient.begin(gates=(gates.mismatches(beyond_noise=True),), noise=0.0)
+    (fault,) = (await patient.ask()).faults
+    assert (fault.name, fault.evidence) == ("no_noise", "shadow.noise is 0%")
+
+
+@pytest.mark.parametrize(("beyond_noise", "noise"), [(True, 0.01), (False, 0.0)])
+async def test_a_gate_that_has_its_noise_runs_or_needs_none(patient: Patient, beyond_noise: bool, noise: float) -> None:
+    await patient.begin(gates=(gates.mismatches(beyond_noise=beyond_noise),), noise=noise)
+    assert await patient.names() == []
+
+
 async def test_an_empty_database(patient: Patient) -> None:
     assert await patient.names() == ["no_rollout"]
 
