@@ -8,7 +8,7 @@ from rollout.domain.cost import usd_text
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.histogram import Histogram
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
 from rollout.domain.stats import CostLimit as LimitTest
 from rollout.domain.stats import MeanCost, MeanCostPromotion
 
@@ -112,8 +112,11 @@ class CostLimit:
         mean, known = self._seen.mean, self._seen.counts[1]
         if mean is None:
             return Sight(said="no cost is known yet", limit=self._at_most, fault=self._seen.fault)
-        said = f"{usd_text(mean)} a call over {known:,} calls, at most {usd_text(self._at_most)} allowed"
+        said = f"{usd_text(mean)} a call over {known:,} {self.noun(stage)}, at most {usd_text(self._at_most)} allowed"
         return Sight(said=said, n=known, observed=mean, limit=self._at_most, fault=self._seen.fault)
+
+    def noun(self, stage: Stage) -> str:
+        return counted(stage)
 
     def to_state(self) -> dict[str, Any]:
         return {"test": self._test.to_state(), "step": self._step.to_state(), "seen": self._seen.to_json()}
@@ -196,9 +199,12 @@ class Dearer:
             fault = "control costs nothing, so a relative limit says nothing: give the gate usd_per_call="
         if mean is None or baseline is None:
             return Sight(said="no costs of both sides are known yet", n=known, observed=mean, fault=fault)
-        said = f"{usd_text(mean)} a call over {known:,} calls, control's {usd_text(baseline)}"
+        said = f"{usd_text(mean)} a call over {known:,} {self.noun(stage)}, control's {usd_text(baseline)}"
         limit = baseline * (1 + self._worse_by)
         return Sight(said=said, n=known, observed=mean, limit=limit, baseline=baseline, fault=fault)
+
+    def noun(self, stage: Stage) -> str:
+        return counted(stage)
 
     def to_state(self) -> dict[str, Any]:
         return {"test": self._test.to_state(), "step": self._step.to_state(), "seen": self._seen.to_json()}

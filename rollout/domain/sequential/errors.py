@@ -7,7 +7,7 @@ from typing import Any
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.limits.check import percent_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
 from rollout.domain.stats import Discordant, PairPromotion, PairRollback, TwoSample, information, log_mean_exp
 
 
@@ -103,11 +103,14 @@ class Errors:
         if not n_b:
             return Sight(said="no call yet", limit=self._worse_by)
         baseline = k_a / n_a if n_a else None
-        said = f"{percent_text(k_b / n_b)} of {n_b:,} calls failed"
+        said = f"{percent_text(k_b / n_b)} of {n_b:,} {self.noun(stage)} failed"
         if baseline is not None:
             said += f", of control's {percent_text(baseline)}"
         limit = None if baseline is None else baseline + self._worse_by
         return Sight(said=said, n=n_b, observed=k_b / n_b, limit=limit, baseline=baseline)
+
+    def noun(self, stage: Stage) -> str:
+        return counted(stage) if stage.live else "calls"
 
     def to_state(self) -> dict[str, Any]:
         return {

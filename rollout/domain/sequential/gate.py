@@ -101,8 +101,8 @@ class SequentialGate:
         elif shown:
             grade, why, more = Grade.passed, sight.said, None
         else:
-            more = self._missing(stage)
-            grade, why = Grade.doubt, f"{sight.said}; {_missing_text(more, sight.n)}"
+            more, noun = self._missing(stage)
+            grade, why = Grade.doubt, f"{sight.said}; {_missing_text(more, noun, sight.n)}"
         return Finding(
             gate=self.name,
             unit=stage.unit,
@@ -136,15 +136,19 @@ class SequentialGate:
         evidence = [part.log_promote(stage) for part in self._parts]
         return min(zip(evidence, sights, strict=True), key=lambda one: 0.0 if one[0] is None else one[0])[1]
 
-    def _missing(self, stage: Stage) -> int | None:
-        """About how many calls the slowest part still needs; None if that cannot be told, or never will be enough."""
-        calls = [
-            part.missing(stage)
+    def _missing(self, stage: Stage) -> tuple[int | None, str]:
+        """About how many calls the slowest part still needs, and what it counts; None if that cannot be told, or never
+        will be enough.
+        """
+        waiting = [
+            (part.missing(stage), part.noun(stage))
             for part in self._parts
             if (evidence := part.log_promote(stage)) is not None and evidence < LOG_PROMOTE
         ]
-        known = [one for one in calls if one is not None]
-        return rounded(max(known)) if known and len(known) == len(calls) else None
+        if any(calls is None for calls, _ in waiting):
+            return None, ""
+        calls, noun = max(waiting, key=lambda one: one[0] or 0.0, default=(None, ""))
+        return (None if calls is None else rounded(calls)), noun
 
     def to_state(self) -> dict[str, Any]:
         return {"parts": [part.to_state() for part in self._parts]}
@@ -154,7 +158,7 @@ class SequentialGate:
             part.restore(stored)
 
 
-def _missing_text(more: int | None, n: int) -> str:
+def _missing_text(more: int | None, noun: str, n: int) -> str:
     if more is not None:
-        return f"about {more:,} more calls at this rate"
+        return f"about {more:,} more {noun} at this rate"
     return "at this rate the step is never shown to be safe" if n else "nothing is known yet"

@@ -8,7 +8,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.histogram import Histogram
 from rollout.domain.limits.check import time_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
 from rollout.domain.stats import LatencyPromotion, LatencyRollback, PairPromotion, PairSign, information, log_mean_exp
 
 
@@ -131,11 +131,14 @@ class Latency:
         if observed is None:
             return Sight(said="no call yet")
         n = self._candidate.total + self._bad[1]
-        said = f"p{self._q * 100:g} is {time_text(observed)} over {n:,} calls"
+        said = f"p{self._q * 100:g} is {time_text(observed)} over {n:,} {self.noun(stage)}"
         if baseline is None:
             return Sight(said=said, n=n, observed=observed)
         said += f", control's {time_text(baseline)}"
         return Sight(said=said, n=n, observed=observed, limit=baseline * (1 + self._worse_by), baseline=baseline)
+
+    def noun(self, stage: Stage) -> str:
+        return counted(stage) if stage.live else "calls"
 
     def to_state(self) -> dict[str, Any]:
         return {

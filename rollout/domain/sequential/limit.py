@@ -10,7 +10,7 @@ from typing import Any, Final
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.limits.check import percent_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
 from rollout.domain.stats import OneSample
 
 MOST_MISMATCHES: Final = 0.05
@@ -21,14 +21,14 @@ Counts = tuple[int, int]  # of how many, and how many of those
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What is counted: live of arm B, or of the pairs too; in shadow of the pairs. ``what``, ``noun``: for people, as
-    in "0.3% of 1,200 ``noun`` ``what``".
+    """What is counted: live of arm B, or of the pairs too; in shadow of the pairs. ``what``, ``which``: for people, as
+    in "0.3% of 1,200 ``which`` calls ``what``".
     """
 
     live: Callable[[Second], Counts]
     shadow: Callable[[Second], Counts]
     what: str
-    noun: str = "calls"
+    which: str = ""
 
 
 class Limit:
@@ -97,11 +97,13 @@ class Limit:
         n, k = self._seen
         limit = self._now(stage) if stage.target is None else min(self._now(stage), self._of_step(stage))
         if not n:
-            return Sight(said=f"no {self._rate.noun} yet", limit=limit)
-        said = (
-            f"{percent_text(k / n)} of {n:,} {self._rate.noun} {self._rate.what}, at most {percent_text(limit)} allowed"
-        )
+            return Sight(said=f"no {self.noun(stage)} yet", limit=limit)
+        allowed = f"at most {percent_text(limit)} allowed"
+        said = f"{percent_text(k / n)} of {n:,} {self.noun(stage)} {self._rate.what}, {allowed}"
         return Sight(said=said, n=n, observed=k / n, limit=limit)
+
+    def noun(self, stage: Stage) -> str:
+        return f"{self._rate.which}{counted(stage)}"
 
     def to_state(self) -> dict[str, Any]:
         return {"test": self._test.to_state(), "step": self._step.to_state(), "seen": self._seen}
@@ -120,7 +122,7 @@ class Mismatches(Limit):
 
     def __init__(self, limit: float) -> None:
         of = _of_pairs("compared", "mismatched")
-        super().__init__(Rate(of, of, "differed", "compared calls"), limit)
+        super().__init__(Rate(of, of, "differed", "compared "), limit)
 
     def _now(self, stage: Stage) -> float:
         """In shadow that of the step: nothing is used yet."""

@@ -8,7 +8,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.limits.check import percent_text
 from rollout.domain.sequential.limit import mismatches_at
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
 from rollout.domain.stats import TwoSample, information
 
 
@@ -81,11 +81,13 @@ class BeyondNoise:
         if not n_b or not n_a:
             return Sight(said="no noise run yet: control is to be run against itself, see shadow.noise")
         noise = k_a / n_a
-        said = (
-            f"{percent_text(k_b / n_b)} of {n_b:,} compared calls differed, control from itself {percent_text(noise)}"
-        )
+        said = f"{percent_text(k_b / n_b)} of {n_b:,} {self.noun(stage)} differed"
+        said += f", control from itself {percent_text(noise)}"
         limit = noise + (self._test.d if self._step is None else self._step.d)
         return Sight(said=said, n=n_b, observed=k_b / n_b, limit=limit, baseline=noise)
+
+    def noun(self, stage: Stage) -> str:
+        return f"compared {counted(stage)}"
 
     def to_state(self) -> dict[str, Any]:
         return {

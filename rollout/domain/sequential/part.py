@@ -84,9 +84,18 @@ class Part(Protocol):
 
     def sight(self, stage: Stage) -> Sight: ...
 
+    def noun(self, stage: Stage) -> str:
+        """What it counts: calls, or callers where each of them counts once."""
+        ...
+
     def to_state(self) -> dict[str, Any]: ...
 
     def restore(self, state: PartState) -> None: ...
+
+
+def counted(stage: Stage) -> str:
+    """What evidence of the arms, and of one arm, counts: callers, if they keep their bucket, and calls else."""
+    return "callers" if stage.keyed else "calls"
 
 
 def calls_for(log_e: float, nats_per_call: float) -> float | None:
