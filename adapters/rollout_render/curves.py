@@ -1,12 +1,13 @@
 """A unit's evidence over time as one SVG: above what speaks for a rollback, below what speaks for the next step.
 
 Both scales are logarithms of the odds. Each panel has its boundary as a labelled line, and the line of even odds;
-what leaves a panel runs along its edge. A stage begins at a vertical line with its share.
+what leaves a panel runs along its edge, faintly. A stage begins at a vertical line with its share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -75,13 +76,29 @@ def _panel(lines: Lines, found: UnitEvidence, limit: float, means: str, top: int
     shapes = [svg.level(even, "axis"), svg.level(boundary, "boundary")]
     shapes += [svg.rule(svg.x_of(change.at, left, right), _tone(change)) for change in found.changes]
     for style, track in lines:
-        inside = [(x, None if y is None else min(high, max(low, y))) for x, y in track]
+        inside, beyond = _split(track, low, high)
+        shapes.append(svg.line(beyond, f"{style} beyond", low=low, high=high, left=left, right=right))
         shapes.append(svg.line(inside, style, low=low, high=high, left=left, right=right))
     return [
         svg.panel(shapes, top=top, height=height),
         svg.label(0, top + height * boundary / 100 - 5, means),
         svg.label(svg.WIDE, top + height * even / 100 - 5, "1 : 1"),
     ]
+
+
+def _split(track: svg.Track, low: float, high: float) -> tuple[svg.Track, svg.Track]:
+    """A line held inside its panel, and apart from it what runs along an edge."""
+    held = [(x, None if y is None else min(high, max(low, y))) for x, y in track]
+    inside: list[tuple[float, float | None]] = []
+    beyond: list[tuple[float, float | None]] = []
+    for start, end in pairwise(held):
+        if start[1] is None or end[1] is None:
+            continue
+        part = beyond if start[1] == end[1] and start[1] in (low, high) else inside
+        if not part or part[-1] != start:
+            part += [(start[0], None), start]
+        part.append(end)
+    return inside, beyond
 
 
 def _range(values: Sequence[float], limit: float) -> tuple[float, float]:

@@ -126,6 +126,15 @@ def test_whatever_the_evidence_no_line_leaves_its_panel() -> None:
             assert all(0 <= height <= 100 for height in heights)
 
 
+def test_what_runs_along_an_edge_is_faint_and_comes_back_into_the_panel() -> None:
+    points = [(float(at), 0.05, against, 0.0) for at, against in enumerate((0.0, 99.0, 99.0, 99.0, 1.0))]
+    drawing = curves(unit(*points), "rolled back at 300 : 1")
+    (against, _) = paths(drawing)
+    (beyond,) = re.findall(r'class="line g0 beyond" d="([^"]+)"', drawing)
+    assert re.findall(r"[ML]([\d.]+)", against) == ["0.0", "250.0", "750.0", "1000.0"]
+    assert re.findall(r"[ML]([\d.]+)", beyond) == ["250.0", "500.0", "750.0"]
+
+
 def test_a_stage_that_has_no_room_is_not_named_and_a_rollback_always_is() -> None:
     changes = [
         StageChange(at=10.0, action="promote", to="1%"),
