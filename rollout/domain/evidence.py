@@ -12,9 +12,11 @@ Counts of ``Figures``, by name:
 ``bad``               A: control failed; B: the candidate failed, timed out or fell back
 ``fallbacks``         B: answered by control instead
 ``runs``              runs of the unit's branches; ``sla_missed``: of those, longer than their SLA
-``costed``            calls in which the cost of the unit's runs is known; ``cost_nano`` its sum; ``unpriced``: unknown
-``control_costed``    calls in which control's cost is known; ``control_cost_nano`` its sum
-``control_unpriced``  calls in which control recorded usage of unknown cost; ``control_tokens_in/_out``: of all usage
+``costed``            B: calls in which the cost of the unit's runs, all together, is known (zero where it was not even
+                      asked); P: the same of calls in which its shadow ran; ``cost_nano`` its sum; ``unpriced``: unknown
+``control_costed``    A, P: calls in which control's cost is known, zero where it recorded no usage (outside of a trial
+                      nobody can record any, so it is not known); ``control_cost_nano`` its sum
+``control_unpriced``  A, P: calls in which control recorded usage of unknown cost; P: ``control_tokens_in/_out`` of all
 ``tokens_in/_out``    tokens of the runs
 ``pairs``             P: both sides ran; of those ``control_bad``, ``candidate_bad``, ``only_control_bad`` and
                       ``only_candidate_bad``; ``would_fall_back``: there was no candidate at all
@@ -26,8 +28,9 @@ Counts of ``Figures``, by name:
 ``orphans``           attempts that went on although their run had ended, when the second was sealed: a level, which
                       adds up over branches and processes, and over time to orphan-seconds
 ``slower:tolerance``  P: both answered, and the candidate took longer than control by more than that share of it
-``compared``          P: both answered, and neither was incomparable (of scored pairs)
-``ran``               B, P: calls in which the unit ran to an outcome; ``sla_calls``: of those, a run missed its SLA
+``compared``          P: ``matched``, ``ignored`` and ``mismatched`` together
+``ran``               B, P: calls in which the unit ran, to an outcome or until it was late; ``sla_calls``: of those, a
+                      run missed its SLA
 ``single:name``       of a keyed rollout, calls without a key: what is scored of them, under the names of subjects
 ``of:branch:name``    of the branches of a group, one by one: ``outcome:X`` to ``orphans``, and ``sla_missed``
 ``error:Class``       runs that raised, by class, bounded
