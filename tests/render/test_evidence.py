@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from rollout import gates
 from rollout.domain.report_evidence import EvidencePoint, StageChange, UnitEvidence
-from rollout.testing import MemoryBackend
+from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_policy
 from rollout.usecases import explaining, look
 from rollout_render import screens
 from rollout_render.curves import curves
 from rollout_render.evidence import binned
 from rollout_render.explained import explained
 from tests.render.story import NAME, told
+from tests.support import thresholds
 
 
 @pytest.fixture
@@ -145,3 +147,37 @@ def test_a_stage_that_has_no_room_is_not_named_and_a_rollback_always_is() -> Non
     drawing = curves(unit((0.0, 0.05, 0.0, 0.0), (100.0, 0.05, 0.0, 0.0), changes=changes), "rolled back at 300 : 1")
     assert [name for name in ("1%", "5%", "rolled back", "shadow") if f">{name}</text>" in drawing] == ["rolled back"]
     assert drawing.count('class="rule') == 2 * len(changes)
+
+
+PROMISE = "with probability at most 1%, however often they look"
+
+
+@pytest.mark.parametrize("screen", [show, explain])
+@pytest.mark.parametrize(
+    ("specs", "promised"),
+    [
+        ((gates.errors(), gates.sla()), True),
+        ((gates.errors(), thresholds.sla()), False),
+        ((thresholds.errors(),), False),
+    ],
+)
+async def test_a_screen_promises_what_the_gates_keep_and_no_more(
+    screen: Screen, specs: tuple[gates.GateSpec, ...], promised: bool
+) -> None:
+    backend = memory_backend(ManualClock())
+    await backend.state.register(sample_policy(NAME, gates=specs, keyed=True), "test")
+    said = " ".join(" ".join(lines_of(await screen(backend), 80)).split())
+    assert (PROMISE in said) is promised
+    assert ("Assumes users counted once." in said) is promised
+    assert ("No error bound: " in said) is not promised
+
+
+async def test_an_explanation_tells_which_gate_states_no_bound() -> None:
+    backend = memory_backend(ManualClock())
+    specs = (gates.errors(), gates.latency(), thresholds.sla())
+    await backend.state.register(sample_policy(NAME, gates=specs), "test")
+    (unit,) = (await explaining.explain(backend, NAME)).units
+    assert [one.weight for one in unit.gates] == [0.5, 0.5, None]
+    lines = lines_of(await explain(backend), 80)
+    of_sla = lines[next(at for at, line in enumerate(lines) if line.startswith("  sla  ")) :]
+    assert "no error bound: it judges by a threshold" in "\n".join(of_sla[:4])
