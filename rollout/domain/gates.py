@@ -222,7 +222,8 @@ _LOGS: Final = ("log_e", "log_limit", "log_promote", "log_promote_limit")
 class Stage:
     """Where a unit stands while its evidence is folded and judged.
 
-    ``share``: of calls that are live; ``earlier``: the highest share that was live before in this account;
+    ``share``: of calls that are live; ``earlier``: the highest share that was live before in this account, of callers
+    that count once (they did so in an earlier stage), else 0;
     ``target``: the share of the next step, None at the last stage; ``harm``: the harm budget; ``steps``: how many live
     stages the ramp has; ``units``: how many units the rollout has; ``keyed``: whether evidence counts keys.
     """
@@ -239,6 +240,11 @@ class Stage:
     @property
     def live(self) -> bool:
         return self.share > 0
+
+    @property
+    def drawn(self) -> float:
+        """The share of arm B in the calls that count of both arms."""
+        return 1.0 if self.earlier >= 1 else (self.share - self.earlier) / (1 - self.earlier)
 
     @property
     def tolerance(self) -> float | None:

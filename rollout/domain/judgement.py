@@ -46,7 +46,7 @@ class Case:
             unit=self.unit,
             share=share,
             target=next((one for one in ramp.stages if one > share), None),
-            earlier=max(state.earlier for state in members),
+            earlier=max(state.earlier for state in members) if self.policy.scores_keys else 0.0,
             harm=ramp.harm,
             steps=len(ramp.stages) - 1,
             units=len(self.policy.units()),

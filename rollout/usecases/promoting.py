@@ -117,11 +117,11 @@ def _steps(at: Standpoint, branch: str | None, to: float | None) -> dict[str, fl
 def _towards(at: Standpoint, unit: str, target: float, context: Context) -> Context:
     """Where a unit stands before a person's step to ``target``; flags and dependencies are told apart from it."""
     approval = needs_approval(at.policy.ramp, at.members(unit), target)
-    return replace(context, target=target, approval=approval, auto=True, closed_by="", waits_for="")
+    return replace(context, target=target, approval=approval, auto=True, closed_by="", waits_for="", late_s=0.0)
 
 
 def _but_for_the_approval(context: Context) -> Context:
-    return replace(context, approval=False, auto=True, closed_by="", waits_for="", frozen_s=0.0)
+    return replace(context, approval=False, auto=True, closed_by="", waits_for="", frozen_s=0.0, late_s=0.0)
 
 
 def _waiting_for_approval(at: Standpoint, branch: str | None) -> list[str]:

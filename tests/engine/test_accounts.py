@@ -163,6 +163,15 @@ async def test_calls_that_are_not_drawn_as_they_should_be_pause_the_ramp_and_res
     await one.until(1.0)
 
 
+async def test_calls_that_were_drawn_one_by_one_are_all_counted_in_a_later_stage_too() -> None:
+    """Nobody of them was live before."""
+    one = await world(calls=1_000)
+    await one.until(0.5)
+    await one.seconds(4)
+    assert (await one.state()).mode is Mode.active
+    assert not [decision for decision in await one.decisions() if decision.action == "pause"]
+
+
 async def test_a_deadline_that_passed_leaves_the_step_to_a_person() -> None:
     one = await world(ramp=Ramp.parse("shadow 10% 50%", soak=5, harm=0.02, deadline=30))
     one.flow = False
@@ -174,6 +183,8 @@ async def test_a_deadline_that_passed_leaves_the_step_to_a_person() -> None:
     assert verdict.action is Action.hold
     assert "undecided: the deadline passed" in verdict.reason
     assert (await one.state()).share == 0
+    await steer.promote(one.backend, "profile", actor="ann", reason="slow but sure")
+    assert (await one.state()).share == 0.1
 
 
 async def test_branches_of_one_salt_are_judged_as_one() -> None:

@@ -127,8 +127,7 @@ class Account:
         n = sum(self._keys)
         if not n or not 0 < stage.share < 1:
             return []
-        whole = 1 - stage.earlier
-        shares = ((1 - stage.share) / whole, (stage.share - stage.earlier) / whole)
+        shares = (1 - stage.drawn, stage.drawn)
         log_e = allocation_log_e(self._keys, shares)
         if log_e < _LOG_ALLOCATION:
             return []

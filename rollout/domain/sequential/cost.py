@@ -8,7 +8,7 @@ from rollout.domain.cost import usd_text
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.histogram import Histogram
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted, of_both_arms
 from rollout.domain.stats import CostLimit as LimitTest
 from rollout.domain.stats import MeanCost, MeanCostPromotion
 
@@ -106,7 +106,7 @@ class CostLimit:
 
     def missing(self, stage: Stage) -> float | None:
         known = self._seen.counts[1]
-        return calls_for(self._step.log_e, self._step.log_e / known) if known else None
+        return of_both_arms(calls_for(self._step.log_e, self._step.log_e / known), stage) if known else None
 
     def sight(self, stage: Stage) -> Sight:
         mean, known = self._seen.mean, self._seen.counts[1]
@@ -190,7 +190,7 @@ class Dearer:
 
     def missing(self, stage: Stage) -> float | None:
         known = self._seen.counts[1]
-        return calls_for(self._step.log_e, self._step.log_e / known) if known else None
+        return of_both_arms(calls_for(self._step.log_e, self._step.log_e / known), stage) if known else None
 
     def sight(self, stage: Stage) -> Sight:
         mean, baseline, known = self._seen.mean, self._seen.control_mean, self._seen.counts[1]

@@ -35,7 +35,7 @@ class Point:
 
 
 class Curve:
-    """At most ``MOST`` points, at least ``step`` seconds apart; ``step`` doubles when there are too many."""
+    """At most ``MOST`` points, at least ``step`` seconds apart; ``step`` at least doubles when there are too many."""
 
     def __init__(self) -> None:
         self.step = 1
@@ -52,7 +52,8 @@ class Curve:
         self.rows.append(row)
         if len(self.rows) > MOST:
             self.rows = self.rows[::2]
-            self.step *= 2
+            # Where blocks come seldom the step follows them, or the older points would be thinned again and again.
+            self.step = max(2 * self.step, 2 * (second - self.rows[0][0]) // MOST)
 
     @property
     def points(self) -> list[Point]:

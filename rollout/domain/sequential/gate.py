@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import exp
 from typing import Any, Final
 
 from rollout.domain.evidence import Figures
@@ -17,6 +19,7 @@ from rollout.domain.stats import log_mean_exp
 
 #: The gate whose breach also counts in shadow.
 COSTLY: Final = "cost"
+_MOST_LOG_E: Final = 23.0  # odds above ten billion to one say no more to anybody
 _UNITS: Final = {"latency": "s", "cost": "nano$"}
 
 
@@ -95,7 +98,7 @@ class SequentialGate:
         sight = self._sight(stage)
         shown = stage.target is None or (promote is not None and promote >= LOG_PROMOTE)
         if blamed and not (shown and self._may_yet_be_safe(stage)):
-            grade, why, more = Grade.breach, sight.said, None
+            grade, why, more = Grade.breach, self._against(stage), None
         elif sight.fault:
             grade, why, more = Grade.error, sight.fault, None
         elif shown:
@@ -121,6 +124,12 @@ class SequentialGate:
             log_promote_limit=None if promote is None else LOG_PROMOTE,
             more_calls=more,
         )
+
+    def _against(self, stage: Stage) -> str:
+        """What was seen of the part that speaks most against the branch, and the limit in force, not that of a step."""
+        part = max(self._parts, key=lambda part: part.log_e)
+        odds = exp(min(part.log_e, _MOST_LOG_E))
+        return f"{part.sight(replace(stage, target=None)).said}; odds of {odds:,.0f} : 1 against it"
 
     def _may_yet_be_safe(self, stage: Stage) -> bool:
         """Whether what shows that a step is safe is worth more than what speaks against the branch: in shadow, where

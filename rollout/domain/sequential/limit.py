@@ -10,7 +10,7 @@ from typing import Any, Final
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.limits.check import percent_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted, of_both_arms
 from rollout.domain.stats import OneSample
 
 MOST_MISMATCHES: Final = 0.05
@@ -91,7 +91,8 @@ class Limit:
         p0 = self._of_step(stage)
         p = k / n if n else 0.0
         nats = max(p * log(q / p0) + (1 - p) * log((1 - q) / (1 - p0)) for q in (0.05 * p0, 0.2 * p0, 0.5 * p0))
-        return calls_for(self._step.log_e, nats if k else -log(1 - p0))
+        calls = calls_for(self._step.log_e, nats if k else -log(1 - p0))
+        return calls if self._rate.live is self._rate.shadow else of_both_arms(calls, stage)
 
     def sight(self, stage: Stage) -> Sight:
         n, k = self._seen

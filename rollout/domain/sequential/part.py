@@ -78,8 +78,8 @@ class Part(Protocol):
         ...
 
     def missing(self, stage: Stage) -> float | None:
-        """How many more calls the next step takes at this rate, of those that this part counts; None: it will not be
-        shown at this rate, or cannot be told."""
+        """How many more calls (of both arms, or pairs) the next step takes at this rate; None: it will not be shown at
+        this rate, or cannot be told."""
         ...
 
     def sight(self, stage: Stage) -> Sight: ...
@@ -103,6 +103,11 @@ def calls_for(log_e: float, nats_per_call: float) -> float | None:
     if nats_per_call <= 1e-12:
         return None
     return max(0.0, (LOG_PROMOTE - log_e) / nats_per_call)
+
+
+def of_both_arms(calls: float | None, stage: Stage) -> float | None:
+    """How many calls of both arms hold so many of arm B, live; in shadow every call counts."""
+    return calls if calls is None or not stage.live or stage.drawn <= 0 else calls / stage.drawn
 
 
 def rounded(calls: float) -> int:
