@@ -322,11 +322,33 @@ class StateStore(Protocol):
         """How many writes of late controllers were refused."""
         ...
 
+    async def told(self) -> int | None:
+        """The number of the decision up to which people were told of everything; None: nobody ever told them."""
+        ...
+
+    async def save_told(self, number: int, lease: Lease) -> None:
+        """Store that number; no change that others hear of. ``Fenced`` if the lease is not held any more."""
+        ...
+
 
 class Notifier(Protocol):
-    """Tells people of a transition. Never raises."""
+    """Tells people of transitions, and of approvals that are waited for. Waits for no receiver, and never raises."""
 
-    async def tell(self, decision: Decision) -> None: ...
+    async def tell(self, decision: Decision) -> None:
+        """Take a decision of the audit, to be told as soon as possible. Numbers rise."""
+        ...
+
+    def unsettled(self) -> int | None:
+        """The lowest number among the decisions that are neither told nor given up; None if there is none."""
+        ...
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """(target, outcome) → messages since the start; every pair that there can be."""
+        ...
+
+    async def drain(self, within_s: float) -> None:
+        """Tell what waits, for at most so many seconds, and close. What is left stays unsettled."""
+        ...
 
 
 @dataclass(slots=True)
@@ -357,6 +379,7 @@ class MetricsSnapshot:
     * ``evidence``: (rollout, branch, gate, side) → what a sequential gate holds of its unit's account (side
       ``rollback``) or shows for the next step (``promote``), as E; of the process that leads.
     * ``flags``: (flag, value, reason) → evaluations. ``gates`` and ``stages``: their names, by rollout.
+    * ``notifications``: (target, outcome) → messages to people.
     """
 
     rollouts: dict[str, Figures] = field(default_factory=dict)
@@ -382,6 +405,7 @@ class MetricsSnapshot:
     orphans: dict[tuple[str, str, str], int] = field(default_factory=dict)
     breakers: dict[tuple[str, str, str], State] = field(default_factory=dict)
     evidence: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
+    notifications: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Host(Protocol):

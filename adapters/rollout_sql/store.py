@@ -151,6 +151,15 @@ class SqlStateStore:
         async with self._db.reading() as connection:
             return await _counter(connection, "fenced")
 
+    async def told(self) -> int | None:
+        async with self._db.reading() as connection:
+            return (await connection.execute(select(meta.c.number).where(meta.c.name == "told"))).scalar()
+
+    async def save_told(self, number: int, lease: Lease) -> None:
+        async with self._fencing(), self._db.writing() as connection:
+            await leases.require(connection, lease, (await connection.execute(select(self._db.now))).scalar_one())
+            await connection.execute(upsert(meta, connection, [{"name": "told", "number": number}]))
+
     # Flags and the secret
 
     async def set_flag(self, override: FlagOverride) -> None:

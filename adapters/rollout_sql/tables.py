@@ -48,7 +48,7 @@ def _real(name: str, *, null: bool = False) -> Column[object]:
 # What was decided
 
 meta = _table(
-    "meta",  # "revision" and "fenced" count; "secret" is bytes
+    "meta",  # "revision" and "fenced" count; "secret" is bytes; "told": the decision up to which people were told
     Column("name", String(32), primary_key=True),
     Column("number", BigInteger, nullable=False, server_default="0"),
     Column("secret", LargeBinary),

@@ -251,7 +251,7 @@ class Decision:
     """One row of the audit: who or what, when, from, to, why, every finding with its numbers, the version of the
     policy.
 
-    ``action``: promote, rollback, pause, resume, reset, approve, complete, register, apply, flag. ``moves``: one
+    ``action``: promote, rollback, pause, resume, reset, approve, complete, ask, register, apply, flag. ``moves``: one
     dict per branch with ``branch``, ``from`` and ``to`` (texts of stage and mode). ``hash`` chains it to the
     decision before it, of the same rollout.
     """

@@ -21,7 +21,9 @@ from rollout.domain.judgement import Case
 from rollout.domain.lifecycle import Event, Move
 from rollout.domain.state import Change, Decision, Lease, Mode, Snapshot, Trigger
 from rollout.domain.verdict import Verdict
+from rollout.engine.asking import Approvals
 from rollout.engine.desk import Desk
+from rollout.engine.herald import Herald
 from rollout.engine.judging import MARGIN_S, Evidence, Unit, gather
 from rollout.errors import DatabaseError, Fenced
 from rollout.ports import Clock, GateCheckpoint, Ledger, Notifier, StateStore
@@ -72,7 +74,8 @@ class Controller:
         self._state = state
         self._ledger = ledger
         self._clock = clock
-        self._notifier = notifier
+        self._approvals = Approvals(state)
+        self._herald = None if notifier is None else Herald(state, notifier)
         self._sleep = sleep
         self._tick_s = tick_s
         self._margin_s = margin_s
@@ -123,6 +126,8 @@ class Controller:
     async def _lead(self, lease: Lease) -> None:
         snapshot = await self._read()
         await self._hear_people(snapshot)
+        if self._herald is not None:
+            await self._herald.begin(lease)
         desks = {
             rollout: Desk(self._state, policy, snapshot, lease, self._note)
             for rollout, policy in snapshot.policies.items()
@@ -139,18 +144,23 @@ class Controller:
                     self.failures += 1
                     self._evidence.pop((rollout, unit), None)
                     log.exception("%s/%s holds: it could not be judged", rollout, unit, extra={"event": "judge_failed"})
+            for case, share in desk.awaiting:
+                await self._approvals.ask(case, share, desk.verdicts[case.unit].findings, lease)
             verdicts |= {(rollout, unit): verdict for unit, verdict in desk.verdicts.items()}
         self.verdicts = verdicts
         await self._save(lease)
+        if self._herald is not None:
+            await self._herald.tell(lease)
         await self._keep_house(snapshot)
 
     async def _read(self) -> Snapshot:
         """Everything decided; what was read before, if nothing has changed since."""
-        known = self._snapshot
-        if known is None or await self._state.revision() != known.revision:
-            self._snapshot = await self._state.load()
-        else:
-            self._snapshot = replace(known, now=await self._state.now())
+        if self._snapshot is not None:
+            now = await self._state.now()  # asked first: a decision is never dated after a change that it knows not of
+            if await self._state.revision() == self._snapshot.revision:
+                self._snapshot = replace(self._snapshot, now=now)
+                return self._snapshot
+        self._snapshot = await self._state.load()
         return self._snapshot
 
     async def _gather(self, cases: Sequence[Case]) -> None:
@@ -191,9 +201,7 @@ class Controller:
                 evidence.saved()
 
     async def _hear_people(self, snapshot: Snapshot) -> None:
-        """Count and tell what people decided since this process leads: the command line ends before anybody scrapes
-        it.
-        """
+        """Count what people decided since this process leads: the command line ends before anybody scrapes it."""
         if snapshot.revision == self._revision:
             return
         newest = await self._state.decisions(limit=_MOST_HEARD)
@@ -201,16 +209,16 @@ class Controller:
         self._heard_to = newest[0].number if newest else 0
         for decision in reversed(newest):
             if known is not None and decision.number > known and decision.trigger is Trigger.person and decision.moves:
-                await self._heard(decision)
+                self._heard(decision)
 
-    async def _heard(self, decision: Decision) -> None:
+    def _heard(self, decision: Decision) -> None:
         for move in decision.moves:
             if decision.action != Event.approve:
                 to = entered_text(move["to"])
                 self.transitions[decision.rollout, move["branch"], to, Trigger.person.value] += 1
                 if to == Mode.rolled_back:
                     self.rollbacks[decision.rollout, move["branch"], Trigger.person.value] += 1
-        await self._tell(decision)
+        _log(decision)
 
     async def _keep_house(self, snapshot: Snapshot) -> None:
         """Once a minute: roll blocks up, drop what expired."""
@@ -233,8 +241,10 @@ class Controller:
             async with asyncio.timeout(2.0), self._ticking:
                 self.leader = False
                 if self._lease is not None:
+                    if self._herald is not None:
+                        await self._herald.note(self._lease)
                     await self._state.release(self._lease)
-        except (DatabaseError, TimeoutError) as error:
+        except (DatabaseError, Fenced, TimeoutError) as error:
             log.debug("the lease runs out by itself: %s", error)
 
     async def _survive_tick(self) -> None:
@@ -253,22 +263,18 @@ class Controller:
                 log.info("the controller decides again", extra={"event": "tick_recovered"})
             self._failing = False
 
-    async def _note(self, decided: Change) -> None:
-        """Count and tell of a transition that was written."""
+    def _note(self, decided: Change) -> None:
+        """Count a transition that was written."""
         for before, after in zip(decided.before, decided.after, strict=True):
             to = entered(Move(before, after))
             self.transitions[after.rollout, after.branch, to, Trigger.controller.value] += 1
             if after.mode is Mode.rolled_back and before.mode is not Mode.rolled_back:
                 self.rollbacks[after.rollout, after.branch, after.cause] += 1
-        await self._tell(decided.decision)
+        _log(decided.decision)
 
-    async def _tell(self, decision: Decision) -> None:
-        moved = ", ".join(f"{move['branch']} {move['from']} → {move['to']}" for move in decision.moves)
-        level = logging.WARNING if decision.action == Event.rollback else logging.INFO
-        words = "%s %s: %s (%s)"
-        log.log(level, words, decision.rollout, decision.action, moved, decision.reason, extra={"event": "transition"})
-        if self._notifier is not None:
-            try:
-                await self._notifier.tell(decision)
-            except Exception:
-                log.exception("the notifier failed", extra={"event": "notifier_failed"})
+
+def _log(decision: Decision) -> None:
+    moved = ", ".join(f"{move['branch']} {move['from']} → {move['to']}" for move in decision.moves)
+    level = logging.WARNING if decision.action == Event.rollback else logging.INFO
+    words = "%s %s: %s (%s)"
+    log.log(level, words, decision.rollout, decision.action, moved, decision.reason, extra={"event": "transition"})

@@ -7,10 +7,11 @@ is judged anew at the next tick.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from rollout.domain.approvals import awaited
 from rollout.domain.changes import change
 from rollout.domain.judgement import Case, judge
 from rollout.domain.lifecycle import Event, Move, aligned, legal, members_of, mode_of, moves, realign, share_of
@@ -34,7 +35,9 @@ log = logging.getLogger("rollout.controller")
 
 
 class Desk:
-    """``noted`` is told of every change that was written. ``verdicts``: by unit, of those decided so far."""
+    """``noted`` is told of every change that was written. ``verdicts``: by unit, of those decided so far;
+    ``awaiting``: of these, the cases that wait for nothing but a person's approval, with the share to be approved.
+    """
 
     def __init__(
         self,
@@ -42,9 +45,10 @@ class Desk:
         policy: Policy,
         snapshot: Snapshot,
         lease: Lease,
-        noted: Callable[[Change], Awaitable[None]],
+        noted: Callable[[Change], None],
     ) -> None:
         self.verdicts: dict[str, Verdict] = {}
+        self.awaiting: list[tuple[Case, float]] = []
         self._state = state
         self._policy = policy
         self._lease = lease
@@ -79,6 +83,8 @@ class Desk:
             verdict = self.verdicts[unit] = judge(case, evidence.findings(case))
             if verdict.action is not Action.hold:
                 await self._carry_out(unit, verdict)
+            elif verdict.gates_pass and (share := awaited(case, verdict.findings)) is not None:
+                self.awaiting.append((case, share))
 
     async def _carry_out(self, unit: str, verdict: Verdict) -> None:
         """Write what was decided. Who lost a race reads again: a rollback is tried anew, everything else judged
@@ -132,7 +138,7 @@ class Desk:
         )
         for state in await self._state.transition(decided):
             self._states[state.branch] = state
-        await self._noted(decided)
+        self._noted(decided)
 
 
 def _runs(case: Case) -> bool:

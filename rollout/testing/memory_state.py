@@ -51,6 +51,7 @@ class MemoryState:
         self._flags: dict[tuple[str, str | None], FlagOverride] = {}
         self._secret = b""
         self._fenced = 0
+        self._told: int | None = None
         self._revision = 1
         self._listeners: set[asyncio.Event] = set()
 
@@ -237,6 +238,15 @@ class MemoryState:
     @suffers
     async def fenced(self) -> int:
         return self._fenced
+
+    @suffers
+    async def told(self) -> int | None:
+        return self._told
+
+    @suffers
+    async def save_told(self, number: int, lease: Lease) -> None:
+        self._fence(lease)
+        self._told = number
 
     @suffers
     async def checkpoint(self, rollout: str, unit: str) -> GateCheckpoint | None:

@@ -525,7 +525,7 @@ async def test_transitions_are_counted_and_told_once() -> None:
 
 
 async def test_a_notifier_that_fails_stops_nothing() -> None:
-    class Broken:
+    class Broken(Told):
         async def tell(self, decision: object) -> None:
             raise RuntimeError("no network")
 

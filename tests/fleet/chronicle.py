@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
+from rollout.domain.approvals import ASK
 from rollout.domain.evidence import Arm, Block, UnitBlock
 from rollout.domain.state import BranchState, Change, Decision, FlagOverride, Lease, Policy
 from rollout.ports import Batch, Clock, GateCheckpoint, Span
@@ -65,7 +66,9 @@ class Chronicle:
         self.repeated = 0
         self.late = 0
         self.fenced = 0
-        self.told: set[object] = set()
+        self.told: dict[str, list[int]] = defaultdict(list)  # by the controller that told: numbers of decisions
+        self.told_from: int | None = None  # the newest decision when somebody led for the first time
+        self.asked: set[tuple[str, int]] = set()  # units and entries of which an approval was asked for
         self._timeline = timeline
         self._clock = clock
         self._laws = laws
@@ -120,6 +123,8 @@ class Chronicle:
         self.say(f"{who}: {decision.action} {moves} ({decision.reason[:120]})")
         self._changed()
         self.hold("moved", moved)
+        if decision.action == ASK:
+            self.asked |= {(self.units[state.branch], state.entry) for state in written}
 
     def _register(self, who: str, _: tuple[Any, ...], policy: Policy) -> None:
         for branch in policy.branches:
@@ -235,9 +240,13 @@ class Chronicle:
 
     # People
 
+    def _save_told(self, who: str, args: tuple[Any, ...], _: None) -> None:
+        if self.told_from is None:
+            self.told_from = args[0]
+
     def tell(self, who: str, decision: Decision) -> None:
         self.hold("told", (who, decision))
-        self.told.add((who, decision.number) if decision.number else id(decision))
+        self.told[who].append(decision.number)
 
 
 def _add(to: list[int], counts: list[int]) -> None:

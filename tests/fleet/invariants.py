@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from rollout.domain.approvals import ASK
 from rollout.domain.audit import verify
 from rollout.domain.evidence import ARMS
 from rollout.domain.gates import GateSpec
@@ -31,16 +32,18 @@ FIND_S: Final = 25  # seconds of traffic until a bad branch that is live is roll
 LONG_S: Final = 3_600.0  # the window of the gate that only counts: longer than any history
 _CLOCK_S: Final = 0.01  # of the database's, in SQLite
 _STALE_S: Final = 30.0  # no decision is older when it is written
+_TELL_S: Final = 3.0  # from a decision until people are told of it, while all is well
 
 
 # A change was written
 
 
 def versions_rise_by_one(_: Chronicle, moved: Moved) -> Iterator[str]:
-    """No transition is lost, and none is made twice."""
+    """No transition is lost, and none is made twice. A question moves nobody."""
+    rise = 0 if moved.change.decision.action == ASK else 1
     for before, written in zip(moved.change.before, moved.written, strict=True):
         known = moved.known[written.branch]
-        if (before.version, written.version) != (known.version, known.version + 1):
+        if (before.version, written.version) != (known.version, known.version + rise):
             yield f"{written.branch} went from version {before.version} to {written.version}, it was at {known.version}"
 
 
@@ -234,15 +237,33 @@ def a_bad_branch_is_rolled_back(_: Chronicle, fleet: Fleet) -> Iterator[str]:
 
 
 def people_are_told_once(chronicle: Chronicle, told: tuple[str, Decision]) -> Iterator[str]:
-    """Of a transition of the controller's: by the leader that made it, after it was written, and once."""
+    """By each controller, in the order of the audit, and only of what concerns them."""
     who, decision = told
-    if decision.trigger is Trigger.controller:
-        made = [moved.who for moved in chronicle.moved if moved.change.decision is decision]
-        if made != [who]:
-            yield f"{who} tells of {decision.action}, which was made by {made or 'nobody'}"
-    key = (who, decision.number) if decision.number else id(decision)
-    if key in chronicle.told:
-        yield f"{who} tells of {decision.action} {decision.moves} once more"
+    if decision.number <= max(chronicle.told[who], default=0):
+        yield f"{who} tells of {decision.action} {decision.moves} once more, or too late"
+    if not (decision.moves or decision.action == ASK):
+        yield f"{who} tells of {decision.action}, which moved nobody"
+
+
+def people_are_asked_once(chronicle: Chronicle, moved: Moved) -> Iterator[str]:
+    """For each approval, in each entry of a stage; and nobody is asked for one that is given."""
+    if moved.change.decision.action != ASK:
+        return
+    for state in moved.written:
+        if (chronicle.units[state.branch], state.entry) in chronicle.asked:
+            yield f"{moved.who} asks for {state.branch} once more, in entry {state.entry}"
+        if state.approved is not None or state.mode is not Mode.active:
+            yield f"{moved.who} asks for {state.branch}, which is at {place(state)}, approved for {state.approved}"
+
+
+def people_are_told_of_everything(chronicle: Chronicle, ending: Ending) -> Iterator[str]:
+    """Whoever led, and whoever was killed between a decision and its telling."""
+    told = {number for numbers in chronicle.told.values() for number in numbers}
+    for decision in ending.decisions:
+        concerns = bool(decision.moves) or decision.action == ASK
+        recent = decision.at > chronicle.now - _TELL_S
+        if concerns and not recent and decision.number > (chronicle.told_from or 0) and decision.number not in told:
+            yield f"nobody was told of decision {decision.number}, {decision.action} {decision.moves}"
 
 
 # The end
@@ -337,10 +358,12 @@ MOVED: Final = (
     nothing_is_promoted_against_a_flag,
     a_decision_is_made_under_the_newest_policy,
     a_decision_rests_on_its_own_stage,
+    people_are_asked_once,
 )
 ENDED: Final = (
     the_audit_is_whole,
     the_audit_explains_every_state,
+    people_are_told_of_everything,
     what_is_late_is_counted,
     somebody_leads,
     gates_fold_again,

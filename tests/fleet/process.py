@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -87,6 +87,7 @@ class Process:
         self.ticking: Strand | None = None
         self._world = world
         self._revision = -1
+        self._controllers = 0
         self._began_tick = 0.0
         self._spawn("begins", self._begin())
 
@@ -123,8 +124,10 @@ class Process:
         """Begin to tick, with a controller that knows nothing yet."""
         stores: Any = self.wire
         self.in_tick = False
+        self._controllers += 1
+        teller = _Notifier(f"{self.who}/{self._controllers}", self._world.chronicle)
         self.controller = Controller(
-            stores, stores, self.clock, self.holder, notifier=_Notifier(self), sleep=self._between_ticks
+            stores, stores, self.clock, self.holder, notifier=teller, sleep=self._between_ticks
         )
         self.ticking = self._spawn("ticks", self.controller.run())
         self.ticking.before = self._fate
@@ -240,10 +243,20 @@ class Process:
 
 
 class _Notifier:
-    """Tells the chronicle whom it was told by."""
+    """Tells the chronicle, at once, which controller told it."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, who: str, chronicle: Chronicle) -> None:
+        self._who = who
+        self._chronicle = chronicle
 
     async def tell(self, decision: Decision) -> None:
-        self._process._world.chronicle.tell(self._process.who, decision)
+        self._chronicle.tell(self._who, decision)
+
+    def unsettled(self) -> int | None:
+        return None
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        return {}
+
+    async def drain(self, within_s: float) -> None:
+        """Nothing waits."""

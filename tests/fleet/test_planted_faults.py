@@ -11,12 +11,14 @@ import pytest
 
 from rollout.domain import judgement, lifecycle, verdict
 from rollout.domain.evidence import UnitBlock
+from rollout.domain.judgement import Case
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import BranchState, Change, Decision, Lease, Mode, Snapshot
 from rollout.domain.verdict import Context
 from rollout.engine import controller, desk
-from rollout.engine.controller import Controller
+from rollout.engine.asking import Approvals
 from rollout.engine.desk import Desk
+from rollout.engine.herald import Herald
 from rollout.ports import Batch, Ledger, Span
 from rollout.testing.memory_ledger import MemoryLedger
 from rollout.testing.memory_state import MemoryState
@@ -239,13 +241,32 @@ def audit_without_pauses(monkeypatch: pytest.MonkeyPatch, _: Fleet) -> None:
 
 
 def everybody_told_twice(monkeypatch: pytest.MonkeyPatch, _: Fleet) -> None:
-    tell = Controller._tell
+    hand_over = Herald._hand_over
 
-    async def twice(self: Controller, decision: Decision) -> None:
-        await tell(self, decision)
-        await tell(self, decision)
+    async def twice(self: Herald, decision: Decision) -> None:
+        await hand_over(self, decision)
+        await hand_over(self, decision)
 
-    monkeypatch.setattr(Controller, "_tell", twice)
+    monkeypatch.setattr(Herald, "_hand_over", twice)
+
+
+def told_only_by_whom_it_was_decided(monkeypatch: pytest.MonkeyPatch, _: Fleet) -> None:
+    begin = Herald.begin
+
+    async def forgetful(self: Herald, lease: Lease) -> None:
+        await begin(self, lease)
+        newest = await self._state.decisions(limit=1)
+        if self._revision == -1:
+            self._seen = newest[0].number
+
+    monkeypatch.setattr(Herald, "begin", forgetful)
+
+
+def asked_by_memory(monkeypatch: pytest.MonkeyPatch, _: Fleet) -> None:
+    async def never(self: Approvals, case: Case) -> bool:
+        return False
+
+    monkeypatch.setattr(Approvals, "_is_asked", never)
 
 
 # What is done about harm
@@ -304,6 +325,8 @@ PLANTED: Final[tuple[tuple[Law, Plant], ...]] = (
     (invariants.the_audit_is_whole, audit_that_forks),
     (invariants.the_audit_explains_every_state, audit_without_pauses),
     (invariants.people_are_told_once, everybody_told_twice),
+    (invariants.people_are_told_of_everything, told_only_by_whom_it_was_decided),
+    (invariants.people_are_asked_once, asked_by_memory),
     (invariants.a_rollback_is_carried_out, rollback_tried_once),
     (invariants.a_bad_branch_is_rolled_back, breach_overlooked),
     (invariants.nobody_serves_what_was_rolled_back, rollback_that_is_not_heard_of),

@@ -159,13 +159,26 @@ class World:
 
 
 class Told:
-    """A notifier that remembers."""
+    """A notifier that remembers. ``waiting``: the numbers of what it did not get rid of; nothing unless ``stuck``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stuck: bool = False) -> None:
         self.decisions: list[Decision] = []
+        self.waiting: list[int] = []
+        self._stuck = stuck
 
     async def tell(self, decision: Decision) -> None:
         self.decisions.append(decision)
+        if self._stuck:
+            self.waiting.append(decision.number)
+
+    def unsettled(self) -> int | None:
+        return min(self.waiting, default=None)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        return {}
+
+    async def drain(self, within_s: float) -> None:
+        """There is nothing to get rid of."""
 
 
 def by_person(**changes: Any) -> dict[str, Any]:
