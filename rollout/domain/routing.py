@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from rollout.domain.bucketing import BUCKETS
 from rollout.domain.flags import Ceiling
-from rollout.domain.state import BranchState, Mode, Policy
+from rollout.domain.state import BranchPolicy, BranchState, Mode, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,18 @@ def plan_units(policy: Policy, states: Mapping[str, BranchState]) -> tuple[UnitP
                 branches=tuple(member.name for member in members),
                 salt=members[0].salt,
                 limit=round(state.share * BUCKETS),
-                earlier=round(state.earlier * BUCKETS) if policy.scores_keys else 0,
+                earlier=_earlier(members, states) if policy.scores_keys else 0,
                 entry=state.entry,
                 shadow=state.shadow and all(member.effects != "write" for member in members),
                 testers=state.mode is not Mode.rolled_back,
             )
         )
     return tuple(plans)
+
+
+def _earlier(members: Sequence[BranchPolicy], states: Mapping[str, BranchState]) -> int:
+    """The buckets below which a caller was live with one of these branches before."""
+    return round(max(states[one.name].earlier for one in members if one.name in states) * BUCKETS)
 
 
 def assign(

@@ -86,7 +86,9 @@ class Cell:
             figures.add("control_costed", self.free)
         else:
             figures.add("fallbacks", sum(bool(fault.fallback) for fault in bad))
-            figures.add("costed", finished - noted["costed"] - noted["unpriced"])  # the unit was not even asked
+            # A call for which the unit was not even asked cost nothing, and stays in the arm: those that a `when=`
+            # picks may be the dear ones, of control too.
+            figures.add("costed", finished - noted["costed"] - noted["unpriced"])
 
 
 _NO_FIGURES: Final = Figures()

@@ -67,7 +67,8 @@ class View:
         self.first_pairs: Sequence[SeenKeys] = ()
         self._alike: dict[tuple[tuple[Ceiling, ...], tuple[bool, ...], tuple[int, ...]], Assignment] = {}
         self._tally = tally
-        self.open = Second(policy.rollout, -1, self.plans, self.version)  # is over: the first call opens another
+        self.open = Second(policy.rollout, -1, self.plans, self.version)
+        self.open.seal()  # the first call opens another
 
     def second(self, number: int) -> Second:
         """The open second of that number (epoch seconds)."""
@@ -109,7 +110,8 @@ class View:
             self.by_key.clear()
         self.by_key[key] = assignment
 
-    def remember_in(self, keys: set[str], key: str) -> None:
+    @staticmethod
+    def remember_in(keys: set[str], key: str) -> None:
         """Keep a key in ``seen`` or ``paired``, bounded likewise: one that was forgotten is looked at again."""
         if len(keys) >= MAX_KEYS:
             keys.clear()

@@ -177,6 +177,13 @@ def test_who_was_live_before_is_known_where_callers_keep_their_bucket(sticky: bo
     assert (found.limit, found.earlier) == (2_500, earlier)
 
 
+def test_who_was_live_with_one_branch_of_a_group_is_known_to_the_group() -> None:
+    group = [BranchPolicy(name=name, unit="a+b", salt="profile") for name in "ab"]
+    states = {"a": state("a", share=0.25), "b": state("b", share=0.25, earlier=0.05)}
+    (found,) = plan_units(replace(policy_of(*group), sticky=True, keyed=True), states)
+    assert found.earlier == 500
+
+
 @pytest.mark.parametrize(("at", "scored"), [(0, False), (499, False), (500, True), (2_499, True), (2_500, True)])
 def test_who_was_live_before_is_not_scored_again(at: int, scored: bool) -> None:
     one = plan(limit=2_500, earlier=500)
