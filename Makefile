@@ -8,10 +8,10 @@ STAMP  := .venv/.set-up
 # One more than there are cores, since some tests wait for processes of their own.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help setup demo test check fix bench soak lock clean FORCE
+.PHONY: help setup demo test check fix bench bench-gates soak lock clean FORCE
 
 help:     ## list these targets
-	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(STAMP)  ## make .venv from requirements.lock, the project itself installed editable
 
@@ -30,8 +30,11 @@ fix: setup    ## let ruff repair formatting and what lint it can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: setup  ## the benchmarks, as ratios measured in one run
-	$(BIN)/pytest -m bench -s tests/bench
+bench: setup  ## the benchmarks but those of the gates, as ratios measured in one run
+	$(BIN)/pytest -m bench -s tests/bench --ignore=tests/bench/gates
+
+bench-gates: setup  ## what the gates promise: error bounds, delays, costs (a quarter of an hour)
+	$(BIN)/pytest -m bench -s tests/bench/gates
 
 soak: setup   ## the tests that take long
 	$(BIN)/pytest -m soak
