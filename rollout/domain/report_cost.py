@@ -18,12 +18,14 @@ def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
     call."""
     found = []
     # Control is one handler: each unit has counted it over its own pairs, so the one that has seen most speaks for it.
+    # Arm A counts the same calls of it again.
     control = max(
-        (summed(units, unit, "A", "B", "P") for unit in units),
+        (summed(units, unit, "P") for unit in units),
         key=lambda figures: figures["control_costed"] + figures["control_unpriced"],
         default=None,
     )
-    if control is not None and control["control_costed"] + control["control_unpriced"]:
+    used = ("control_cost_nano", "control_unpriced", "control_tokens_in", "control_tokens_out")
+    if control is not None and any(control[name] for name in used):
         found.append(_cost("", "control", control, "control_", calls_per_s))
     branches = []
     for unit in units:

@@ -56,9 +56,11 @@ class Account:
         self._live = False
         self._funded = 0  # how many live stages put capital on the bets
         self._curve = Curve()
+        self._newest: tuple[int, Stage] | None = None  # second that was folded last, and where
 
     def enter(self, stage: Stage) -> None:
         """A stage begins. What was not compared of the last one is, if both arms have calls."""
+        self._curve = self._drawn()
         if self._a["calls"] and self._b["calls"]:
             self._compare(stage)
         elif self._a["calls"]:
@@ -94,6 +96,7 @@ class Account:
                 self._compare(stage)
                 self._a, self._b = Figures(), Figures()
         self._curve.note(block.second, self._gates, stage)
+        self._newest = (block.second, stage)
 
     def _compare(self, stage: Stage) -> None:
         self._compared += 1
@@ -154,13 +157,20 @@ class Account:
             )
         ]
 
+    def _drawn(self) -> Curve:
+        """The curve up to the newest second."""
+        if self._newest is None:
+            return self._curve
+        second, stage = self._newest
+        return self._curve.until(second, self._gates, stage)
+
     def to_state(self) -> GateState:
         return {
             "gates": {gate.name: gate.to_state() for gate in self._gates},
             "pending": [self._a.to_json(), self._b.to_json()],
             "counts": [self._compared, self._updated, *self._keys, self._funded],
             "live": self._live,
-            "curve": self._curve.to_json(),
+            "curve": self._drawn().to_json(),
         }
 
     @classmethod

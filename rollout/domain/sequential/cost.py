@@ -130,8 +130,8 @@ class CostLimit:
 class Dearer:
     """A ``Part``. H0 of a rollback: the mean of the clipped costs is at most ``worse_by`` (relative) above control's.
 
-    Live the arms tell; in shadow the pairs, of which the two costs are taken as if they were of different calls: that
-    keeps the bound unless a dear call of the one side tends to be a cheap call of the other.
+    Live the arms tell; in shadow, and where all calls are live, the pairs, of which the two costs are taken as if they
+    were of different calls: that keeps the bound unless a dear call of one side tends to be a cheap one of the other.
     """
 
     def __init__(self, worse_by: float, *, alone: bool) -> None:
@@ -155,6 +155,8 @@ class Dearer:
     def update(self, second: Second, stage: Stage, capital: float) -> None:
         if not stage.live:
             self._bet(second.pairs, second.pairs, stage, capital)
+        elif stage.share >= 1:  # there is no arm A: control is known where it ran beside the branch
+            self._bet(second.pairs, second.b, stage, capital)
 
     def compare(self, a: Figures, b: Figures, stage: Stage, capital: float) -> None:
         self._bet(a, b, stage, capital)

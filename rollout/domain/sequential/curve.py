@@ -45,15 +45,19 @@ class Curve:
         """Add a point, if the last one is old enough."""
         if self.rows and second < self.rows[-1][0] + self.step:
             return
-        row: list[Any] = [second, stage.share]
-        for gate in gates:
-            promote = gate.log_promote(stage)
-            row += [round(gate.log_e * _FINE), None if promote is None else round(promote * _FINE)]
-        self.rows.append(row)
+        self.rows.append(_row(second, gates, stage))
         if len(self.rows) > MOST:
             self.rows = self.rows[::2]
             # Where blocks come seldom the step follows them, or the older points would be thinned again and again.
             self.step = max(2 * self.step, 2 * (second - self.rows[0][0]) // MOST)
+
+    def until(self, second: int, gates: Sequence[Traced], stage: Stage) -> Curve:
+        """The same with a point for now, however young the last one is."""
+        found = Curve()
+        found.step = self.step
+        earlier = self.rows[:-1] if self.rows and self.rows[-1][0] == second else self.rows
+        found.rows = [*earlier, _row(second, gates, stage)]
+        return found
 
     @property
     def points(self) -> list[Point]:
@@ -67,6 +71,14 @@ class Curve:
         curve = cls()
         curve.step, curve.rows = data["step"], [list(row) for row in data["rows"]]
         return curve
+
+
+def _row(second: int, gates: Sequence[Traced], stage: Stage) -> list[Any]:
+    row: list[Any] = [second, stage.share]
+    for gate in gates:
+        promote = gate.log_promote(stage)
+        row += [round(gate.log_e * _FINE), None if promote is None else round(promote * _FINE)]
+    return row
 
 
 def _point(row: Sequence[Any]) -> Point:

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import pytest
 
 from rollout import gates
-from rollout.domain.evidence import UnitBlock
+from rollout.domain.evidence import Figures, UnitBlock
 from rollout.domain.gates import Finding, Grade, Stage
+from rollout.domain.histogram import Histogram, bucket_of
 from rollout.domain.sequential.account import ALLOCATION, Account
 from tests.domain.sequential.blocks import arms, empty, pairs, stage, with_calls
 
@@ -130,6 +131,25 @@ def test_at_100_percent_pairs_are_the_evidence() -> None:
     for second in range(100, 200):
         made.fold(pairs(dice, second, 5, 0.001, 0.2), LAST)
     assert grades(made, LAST) == {"errors": Grade.breach}
+
+
+def test_at_100_percent_a_branch_that_grows_dearer_than_control_is_found() -> None:
+    """Control's cost is known where it ran beside the branch."""
+    specs = (gates.cost(worse_by=0.1),)
+
+    def block(second: int, cost: float) -> UnitBlock:
+        found = UnitBlock(second)
+        found.pairs.merge(
+            Figures({"pairs": 50, "control_costed": 50}, {"control_cost": Histogram({bucket_of(2.0): 50})})
+        )
+        found.b.merge(Figures({"calls": 50, "costed": 50}, {"cost": Histogram({bucket_of(cost): 50})}))
+        return found
+
+    made = fed((block(second, 2.0) for second in range(20)), LAST, specs)
+    assert grades(made, LAST) == {"cost": Grade.passed}
+    for second in range(20, 40):
+        made.fold(block(second, 3.0), LAST)
+    assert grades(made, LAST) == {"cost": Grade.breach}
 
 
 def test_a_regression_after_many_clean_calls_is_found_about_as_fast() -> None:
