@@ -43,6 +43,7 @@ DECLARED = (
 ANY_OF_ROLLOUT = ("rollout", *DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*", "rollout.resources")
 ANY_ADAPTER = (
     "rollout_aiohttp",
+    "rollout_notify",
     "rollout_openfeature",
     "rollout_orjson",
     "rollout_prices",
@@ -82,6 +83,7 @@ RULES = {
         may=(*ANY_OF_ROLLOUT, "rollout_aiohttp.*", "aiohttp.*", "multidict.*", "yarl.*"),
         in_functions=("rollout_wiring.*",),
     ),
+    "adapters/rollout_notify": Rule(may=(*ANY_OF_ROLLOUT, "rollout_notify.*", "aiohttp.*", "yarl.*")),
     "adapters/rollout_openfeature": Rule(may=(*ANY_OF_ROLLOUT, "rollout_openfeature.*", "openfeature.*")),
     "adapters/rollout_orjson": Rule(may=(*ANY_OF_ROLLOUT, "rollout_orjson.*", "orjson.*")),
     "adapters/rollout_prices": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prices.*", "genai_prices.*")),
