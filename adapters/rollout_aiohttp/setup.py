@@ -31,6 +31,7 @@ def setup(
     process: str = "",
     drain_s: float = 5.0,
     flags: Any = None,
+    notify: Sequence[Any] = (),
 ) -> Engine:
     """Wrap every route of each rollout's control, in sub-applications too. After all routes, middlewares and contexts.
 
@@ -41,16 +42,19 @@ def setup(
     * ``tick_s``: seconds between two decisions. Default 1. ``process``: its name. Default: host name and process id.
     * ``drain_s``: the longest that a shutdown waits for the recorder. Default 5 seconds.
     * ``flags``: a ``FlagSource``. Default: OpenFeature, domain ``rollout``.
+    * ``notify``: who is told of every transition and of every approval that is waited for, by the process that leads:
+      ``rollout_notify.Webhook(url, secret=…)``, ``rollout_notify.Slack(url)``. Default: nobody.
 
     Returns the engine, which is also ``app[rollout_aiohttp.ENGINE]``. Raises ``DeclarationError`` with every mistake
     of every rollout, and ``DatabaseError`` for an address that cannot be one.
     """
-    from rollout_wiring.embed import make_engine
+    from rollout_wiring.embed import make_engine, notify_problems
 
     problems = [problem for rollout in rollouts for problem in rollout.problems()]
     problems += _twice(rollouts)
     problems += _of_options(app, tick_s, drain_s, metrics_path)
     problems += route_problems(app, rollouts)
+    problems += notify_problems(notify)
     if problems:
         raise DeclarationError(problems)
     found = {rollout.name: find_routes(app, rollout.control) for rollout in rollouts}
@@ -64,6 +68,7 @@ def setup(
         process=process,
         drain_s=drain_s,
         flags=flags,
+        notify=notify,
         routes={name: tuple(sorted({route.path for route in routes})) for name, routes in found.items()},
     )
     runtimes: dict[Any, Runtime] = {}

@@ -314,6 +314,13 @@ def _pipeline(now: MetricsSnapshot) -> Iterator[Family]:
         now.last_tick_at or 0.0,
     )
     yield plain("fenced_writes_total", "Writes of late controllers that were refused.", now.fenced_writes)
+    yield Family(
+        "counter",
+        "notifications_total",
+        "Messages to people by how they ended; told by the process that leads. Shutdown: left to the next leader.",
+        ("target", "outcome"),
+        _filled(now.notifications, ()),
+    )
     yield Family("gauge", "build_info", "1, with the version.", ("version",), [((now.version,), 1.0)])
 
 

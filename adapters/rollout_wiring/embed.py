@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rollout.definition import Rollout
 from rollout.domain.codec import STANDARD, Codec
 from rollout.engine.controller import Controller
 from rollout.engine.process import Engine, Options
-from rollout.ports import Backend, FlagSource, Host
+from rollout.errors import Problem
+from rollout.ports import Backend, FlagSource, Host, Notifier
+
+if TYPE_CHECKING:
+    from rollout_notify import Target
 
 
 class SystemClock:
@@ -33,10 +38,11 @@ def make_engine(
     process: str,
     drain_s: float,
     flags: FlagSource | None,
+    notify: Sequence[Target],
     routes: Mapping[str, tuple[str, ...]],
 ) -> Engine:
     """An engine on a database. ``DatabaseError`` for an address that cannot be one; the database itself is opened at
-    start.
+    start. ``notify``: targets without mistakes (``notify_problems``).
     """
     from rollout_sql import open_backend
     from rollout_sql.urls import target_of
@@ -46,8 +52,11 @@ def make_engine(
     async def open_(name: str) -> Backend:
         return await open_backend(database, migrate=migrate, process=name)
 
+    notifier = notifier_of(notify)
+
     def lead(backend: Backend, name: str) -> Controller:
-        return Controller(backend.state, backend.ledger, SystemClock(), holder=name, tick_s=tick_s)
+        clock = SystemClock()
+        return Controller(backend.state, backend.ledger, clock, holder=name, notifier=notifier, tick_s=tick_s)
 
     heard, closing = [], []
     if flags is None:
@@ -65,11 +74,28 @@ def make_engine(
         flags=flags,
         codec=fastest_codec(),
         controller=lead if controller else None,
+        notifier=notifier,
         heard=heard,
         closing=closing,
         routes=routes,
         options=Options(process=process, drain_s=drain_s),
     )
+
+
+def notify_problems(notify: Any) -> list[Problem]:
+    """Every mistake in the targets that were given."""
+    from rollout_notify import problems_of
+
+    return problems_of(notify)
+
+
+def notifier_of(targets: Sequence[Target]) -> Notifier | None:
+    """What tells these targets; None where there are none. aiohttp's client is imported only where it is needed."""
+    if not targets:
+        return None
+    from rollout_notify import Notifications
+
+    return Notifications(targets)
 
 
 def fastest_codec() -> Codec:

@@ -1,8 +1,8 @@
 """All rollouts of one process: starts them on one database, hears of every change, and stops in the right order.
 
 start   the database is opened, the declarations are registered, the views are made; then recorder, watcher, controller
-stop    shadows first (no new ones, a short grace), then every second is sealed and written, then lease and database,
-        each within a bound
+stop    shadows first (no new ones, a short grace), then every second is sealed and written, then people are told what
+        waits, then lease and database, each within a bound
 
 A database that cannot be reached does not keep the application from starting: control answers every call, and the
 engine tries again until the database is there. A schema of the wrong version does: that is a mistake of the deployment.
@@ -37,7 +37,7 @@ from rollout.engine.second import SPENT
 from rollout.engine.shadow import LagMeter
 from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DatabaseError, SchemaError
-from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, TrialRecord
+from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, Notifier, TrialRecord
 
 log = logging.getLogger("rollout")
 
@@ -90,6 +90,7 @@ class Engine:
         open_backend: Callable[[str], Awaitable[Backend]],
         flags: FlagSource,
         controller: Callable[[Backend, str], Leading] | None = None,
+        notifier: Notifier | None = None,
         heard: Sequence[Callable[[Snapshot], None]] = (),
         closing: Sequence[Callable[[], None]] = (),
         routes: Mapping[str, tuple[str, ...]] | None = None,
@@ -97,8 +98,8 @@ class Engine:
         codec: Codec = STANDARD,
         options: Options = Options(),
     ) -> None:
-        """``open_backend`` is given the process's name; ``heard`` are told of every snapshot, ``closing`` called at
-        the end of a stop; ``routes``: patterns by rollout.
+        """``open_backend`` is given the process's name; ``notifier``: that of the controller; ``heard`` are told of
+        every snapshot, ``closing`` called at the end of a stop; ``routes``: patterns by rollout.
         """
         self.rollouts = tuple(rollouts)
         self.options = options
@@ -113,6 +114,7 @@ class Engine:
         self._open = open_backend
         self.flags = flags
         self._make_controller = controller
+        self._notifier = notifier
         self._heard = list(heard)
         self._closers = tuple(closing)
         self._routes = routes or {}
@@ -346,6 +348,8 @@ class Engine:
         await self._cancel([task for task in self._tasks if task not in leading])
         if self.recorder is not None:
             await self._bounded("write what waits", self.recorder.drain(self.options.drain_s))
+        if self._notifier is not None:  # while the controller still decides: a receiver that hangs delays no rollback
+            await self._bounded("tell people what waits", self._notifier.drain(self.options.drain_s))
         if self.controller is not None:
             await self._bounded("hand the lease back", self.controller.stop())
         await self._cancel(leading)
@@ -407,6 +411,8 @@ class Engine:
             shot.transitions, shot.rollbacks = dict(self.controller.transitions), dict(self.controller.rollbacks)
             if self.controller.leader:
                 shot.evidence = self.controller.evidence()
+        if self._notifier is not None:
+            shot.notifications = dict(self._notifier.counts())
         shot.flags = {
             answer: 0
             for rollout in self.rollouts

@@ -62,6 +62,7 @@ FAMILIES = [
     "controller_leader",
     "controller_last_success_timestamp_seconds",
     "fenced_writes_total",
+    "notifications_total",
     "build_info",
 ]
 
