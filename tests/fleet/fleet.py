@@ -224,13 +224,14 @@ class Fleet:
 
     async def in_a_tick(self, process: Process, happen: Callable[[], None]) -> bool:
         """Have something happen at some step of a tick, or when a decision is sent; whether it did, in time."""
-        process.doom = Doom(self.dice.choice((0, self.dice.randint(1, 24))), happen)
+        steps = self.dice.choice((0, self.dice.randint(1, 24)))
+        process.doom = doom = Doom(steps, happen)
         for _ in range(30):
             await self.wait(0.5)
-            if process.doom is None or self.timeline.now > FAULTY_S - 8.0:
+            if process.doom is not doom or process.over or self.timeline.now > FAULTY_S - 8.0:
                 break
-        happened, process.doom = process.doom is None, None
-        return happened
+        process.doom = None
+        return doom.happened
 
     async def haunted(self, write: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """A write arrives whose sender is dead."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HEAR_S: Final = 1.5  # from a decision until every process that is well works from it
 FIND_S: Final = 25  # seconds of traffic until a bad branch that is live is rolled back
 LONG_S: Final = 3_600.0  # the window of the gate that only counts: longer than any history
+_FOLD_S: Final = 4.0  # beyond settle time and margin: a few ticks
 _CLOCK_S: Final = 0.01  # of the database's, in SQLite
 _STALE_S: Final = 30.0  # no decision is older when it is written
 _TELL_S: Final = 3.0  # from a decision until people are told of it, while all is well
@@ -109,9 +110,11 @@ def nothing_is_promoted_against_a_flag(_: Chronicle, moved: Moved) -> Iterator[s
         yield f"{moved.who} promoted though the flag had been closed {decision.at - moved.closed_at:.1f} s before"
 
 
-def a_decision_is_made_under_the_newest_policy(_: Chronicle, moved: Moved) -> Iterator[str]:
+def a_step_is_taken_under_the_newest_policy(_: Chronicle, moved: Moved) -> Iterator[str]:
+    """A rollback that lost a race may rest on the policy of its tick: it is tried anew at once."""
     decision = moved.change.decision
-    if decision.policy_version != moved.policy.version and moved.policy.registered_at < decision.at:
+    old = decision.policy_version != moved.policy.version and moved.policy.registered_at < decision.at
+    if old and decision.action in (Event.promote, Event.complete):
         yield f"{moved.who} decided under version {decision.policy_version}, not {moved.policy.version}"
 
 
@@ -196,7 +199,9 @@ def a_rollback_is_carried_out(chronicle: Chronicle, ticked: tuple[Process, float
         if verdict.action is Action.rollback:
             found = [state for state in chronicle.states.values() if chronicle.units[state.branch] == unit]
             ended = any(
-                moved.change.decision.action == Event.rollback and moved.at >= began for moved in chronicle.moved
+                moved.at >= began and not state.live and chronicle.units[state.branch] == unit
+                for moved in chronicle.moved
+                for state in moved.written
             )
             if any(state.live for state in found) and not ended:
                 yield f"{process.who} wanted {unit} rolled back ({verdict.cause}), but it stands at {place(found[0])}"
@@ -301,10 +306,10 @@ def somebody_leads(chronicle: Chronicle, ending: Ending) -> Iterator[str]:
 
 def gates_fold_again(chronicle: Chronicle, ending: Ending) -> Iterator[str]:
     policy = chronicle.policies[-1]
-    horizon = chronicle.now - policy.settle_s - MARGIN_S - 4.0
+    horizon = chronicle.now - policy.settle_s - MARGIN_S - _FOLD_S
     for unit in ending.fleet.units:
-        checkpoint = chronicle.checkpoints.get(unit)
-        runs = any(state.runs for state in _of(ending.fleet, unit, chronicle))
+        checkpoint, states = chronicle.checkpoints.get(unit), _of(ending.fleet, unit, chronicle)
+        runs = any(state.runs and state.entered_at < horizon for state in states)
         if runs and (checkpoint is None or checkpoint.closed_second < horizon):
             yield f"{unit} is folded up to {checkpoint and checkpoint.closed_second}, not {horizon:.0f}"
 
@@ -356,7 +361,7 @@ MOVED: Final = (
     a_step_up_is_the_next_one,
     nothing_is_promoted_before_its_time,
     nothing_is_promoted_against_a_flag,
-    a_decision_is_made_under_the_newest_policy,
+    a_step_is_taken_under_the_newest_policy,
     a_decision_rests_on_its_own_stage,
     people_are_asked_once,
 )

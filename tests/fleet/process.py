@@ -50,13 +50,14 @@ class Traffic:
 
 @dataclass(slots=True)
 class Doom:
-    """What is to happen to a process while it decides: after so many steps, or (0 or less) when it sends a decision."""
+    """What is to happen to a process while it decides: after so many steps, or (0 steps) when it sends a decision."""
 
     steps: int
     happen: Callable[[], None]
+    happened: bool = False
 
     def is_due(self, wire: Wire) -> bool:
-        if self.steps <= 0:
+        if self.steps == 0:
             return "transition" in wire.flying
         self.steps -= 1
         return self.steps == 0
@@ -140,9 +141,10 @@ class Process:
 
     def _fate(self) -> None:
         """What was to happen at this step of a tick happens."""
-        if self.doom is not None and self.in_tick and self.doom.is_due(self.wire):
-            happen, self.doom = self.doom.happen, None
-            happen()
+        doom = self.doom
+        if doom is not None and self.in_tick and doom.is_due(self.wire):
+            self.doom, doom.happened = None, True
+            doom.happen()
 
     async def _serve(self) -> None:
         random, world = self._world.dice.random, self._world

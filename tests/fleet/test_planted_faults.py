@@ -311,7 +311,7 @@ PLANTED: Final[tuple[tuple[Law, Plant], ...]] = (
     (invariants.nothing_is_promoted_against_a_flag, flag_ignored),
     (invariants.the_healthy_moves_on, soak_that_never_ends),
     (invariants.a_step_up_is_the_next_one, step_left_out),
-    (invariants.a_decision_is_made_under_the_newest_policy, policy_read_once),
+    (invariants.a_step_is_taken_under_the_newest_policy, policy_read_once),
     (invariants.every_call_is_folded_once, batch_written_again),
     (invariants.every_call_is_folded_once, stages_pooled),
     (invariants.every_call_is_folded_once, versions_pooled),
