@@ -23,7 +23,7 @@ _LEAST: Final = 1e-6
 #: How often the span of rates in question is halved, by logarithm.
 _HALVINGS: Final = 5
 #: A candidate that has not taken the step after so many times the planned time is not let through.
-_PATIENCE: Final = 10
+_PATIENCE: Final = 3
 #: How closely to look (``Scenario.fine``) where many ramps are tried, and where many rates are.
 _MANY_RAMPS: Final = 20
 _MANY_RATES: Final = 10
@@ -108,7 +108,7 @@ def worst_errors(scenario: Scenario, at: Position, target: float, planned_s: flo
     for _ in range(_HALVINGS):
         rate = sqrt(low * high)
         low, high = (rate, high) if _passes(scenario, at, rate) else (low, rate)
-    return sqrt(low * high)
+    return high
 
 
 def _step(scenario: Scenario, at: Position, stay: Stay) -> Step:
@@ -148,8 +148,7 @@ def _shorter(ramp: Ramp) -> Iterator[Ramp]:
     """The ramp, and those without its lowest live shares, as long as two are left."""
     shadow, *live = ramp.stages
     for left_out in range(max(1, len(live) - 1)):
-        stages = (shadow, *live[left_out:])
-        yield replace(ramp, stages=stages, approve=tuple(share for share in ramp.approve if share in stages))
+        yield replace(ramp, stages=(shadow, *live[left_out:]))
 
 
 def _fit(scenario: Scenario, ramp: Ramp, within_s: float) -> Fit | None:
