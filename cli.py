@@ -274,6 +274,7 @@ for command in (
     groups.config,
     groups.flag,
     groups.db,
+    groups.dashboards,
     groups.purge,
     groups.audit,
 ):

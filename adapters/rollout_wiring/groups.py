@@ -1,4 +1,4 @@
-"""The commands that keep house: the spec file, flags, the database, the audit, data that must go."""
+"""The commands that keep house: the spec file, flags, the database, the audit, data that must go, dashboards."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from rollout_render.doors import (
     rollout_name,
 )
 from rollout_wiring import commands
+from rollout_wiring import dashboards as shipped_dashboards
 from rollout_wiring.commands import run
 
 SPEC = click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="rollout.toml")
@@ -213,3 +214,23 @@ def audit_verify(ctx: click.Context, name: str | None, url: str, output: str) ->
     found = run(url, lambda backend: look.audit(backend, name))
     emit(found, output, screens.audit)
     ctx.exit(Exit.failure if found.breaks else Exit.ok)
+
+
+@click.group(cls=Doors)
+def dashboards() -> None:
+    """Grafana dashboards, Prometheus rules and alerts, as they ship with the toolkit."""
+
+
+@dashboards.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@named("--force", "FORCE", is_flag=True, help="Overwrite files there that differ from what ships.")
+@named("--runbooks", "RUNBOOKS", metavar="URL", help="Where alerts link to: your copy of the README beside them.")
+@output()
+def dashboards_export(folder: Path, force: bool, runbooks: str | None, output: str) -> None:
+    """Write dashboards, their provisioning, rules and alerts into a folder. Its README says how to load them.
+
+    Writes nothing if a file there differs, and names it; with --force it is overwritten.
+    """
+    done = shipped_dashboards.export(folder, runbooks=runbooks, force=force)
+    kept = f", {len(done.unchanged)} were there already" if done.unchanged else ""
+    say(f"Wrote {len(done.written)} files to {folder}{kept}. How to load them: {folder / 'README.md'}", output, done)
