@@ -26,7 +26,7 @@ from rollout_render.doors import (
     rollout_name,
     since,
 )
-from rollout_wiring import commands, groups, planning
+from rollout_wiring import commands, groups, notifying, planning
 from rollout_wiring.commands import Steering, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -236,10 +236,15 @@ def approve(name: str, branch: str | None, reason: str, **who: Any) -> None:
 @main.command()
 @named("--tick", "TICK", "tick_s", type=Duration(), default="1s", show_default=True, help="Between two decisions.")
 @named("--process", "PROCESS", default=process_name, help="Its name in the lease and the audit (default: host:pid).")
+@notifying.targets("notify-")
 @database()
-def controller(tick_s: float, process: str, url: str) -> None:
-    """Decide in a process of its own, until SIGTERM or Ctrl-C. Of several, one leads; the others wait."""
-    commands.control(url, tick_s=tick_s, process=process, told=lambda text: click.echo(text, err=True))
+def controller(tick_s: float, process: str, url: str, **notify: Any) -> None:
+    """Decide in a process of its own, until SIGTERM or Ctrl-C. Of several, one leads; the others wait.
+
+    It tells people of every transition, and of every approval that is waited for: see rollout notify test.
+    """
+    told = notifying.targets_of(**notify)
+    commands.control(url, tick_s=tick_s, process=process, told=lambda text: click.echo(text, err=True), notify=told)
 
 
 @main.command()
@@ -277,5 +282,6 @@ for command in (
     groups.dashboards,
     groups.purge,
     groups.audit,
+    notifying.notify,
 ):
     main.add_command(command)

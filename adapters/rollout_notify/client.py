@@ -7,8 +7,10 @@ and its code is told: texts may hold the address, and the address may hold a tok
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from errno import errorcode
 from typing import Final, Protocol
 
 import aiohttp
@@ -92,6 +94,8 @@ def _refused(response: aiohttp.ClientResponse) -> NotTaken:
 
 
 def _words(error: Exception) -> str:
-    """``"ClientConnectorError, Connection refused"``."""
-    system = error.strerror if isinstance(error, OSError) else None
-    return f"{type(error).__name__}, {system}" if system else type(error).__name__
+    """``"ClientConnectorError, Connection refused"``: of its texts, one holds the whole address."""
+    name = type(error).__name__
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError) and error.errno in errorcode:
+        return f"{name}, {os.strerror(error.errno)}"
+    return name

@@ -21,12 +21,15 @@ from rollout.ports import Backend
 from rollout.usecases.doctor import doctor
 from rollout.usecases.steer import Steered
 from rollout_demo import examples
-from rollout_wiring.embed import SystemClock
+from rollout_wiring.embed import SystemClock, notifier_of
 
 if TYPE_CHECKING:
+    from rollout_notify import Target
     from rollout_spec import Spec
 
 DEMOS = ("shop", *examples.EXAMPLES)  # what `rollout demo` knows
+
+_DRAIN_S = 5.0  # what a controller that ends gives its messages
 
 T = TypeVar("T")
 Verb = Callable[[Backend], Awaitable[T]]
@@ -199,16 +202,28 @@ def _fault(name: str, what: str, error: RolloutError, remedy: str = "") -> Fault
 # What stays
 
 
-def control(url: str, *, tick_s: float, process: str, told: Callable[[str], None]) -> None:
-    """A controller as a process of its own, until SIGTERM or Ctrl-C; it gives its lease back at the end."""
+def control(
+    url: str, *, tick_s: float, process: str, told: Callable[[str], None], notify: Sequence[Target] = ()
+) -> None:
+    """A controller as a process of its own, until SIGTERM or Ctrl-C; it gives its lease back at the end.
+
+    Before that it goes on deciding for as long as people are still being told, 5 seconds at most.
+    """
     from rollout.engine.controller import Controller
 
     async def verb(backend: Backend) -> None:
-        controller = Controller(backend.state, backend.ledger, SystemClock(), holder=process, tick_s=tick_s)
+        notifier = notifier_of(notify)
+        clock, ended = SystemClock(), asyncio.Event()
+        controller = Controller(backend.state, backend.ledger, clock, holder=process, notifier=notifier, tick_s=tick_s)
         ticking = asyncio.ensure_future(controller.run())
+        ticking.add_done_callback(lambda _: ended.set())
         for ending in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(ending, ticking.cancel)
+            asyncio.get_running_loop().add_signal_handler(ending, ended.set)
         told(f"controller {process} on {backend.url}, a look every {tick_s:g} s; Ctrl-C ends it")
+        await ended.wait()
+        if notifier is not None:
+            await notifier.drain(_DRAIN_S)
+        ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ticking
         await controller.stop()

@@ -5,30 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import unused_port
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from rollout_notify import Slack, Target, Webhook, try_targets
 from rollout_notify.client import Client, NotTaken
 from rollout_webhook import Hmac
-from tests.notify.told import SECRET, Receiver, sealed
-
-
-@asynccontextmanager
-async def receiving(answer: Any) -> AsyncIterator[tuple[Receiver, str]]:
-    """A server on loopback, and its address with a token in it."""
-    receiver = Receiver(answer)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receiver.receive)
-    async with TestServer(app) as server:
-        yield receiver, str(server.make_url("/services/token"))
+from tests.notify.told import SECRET, hanging, receiving, sealed
 
 
 def status(code: int, **headers: str) -> Any:
@@ -141,10 +130,6 @@ async def test_a_body_without_end_is_not_read() -> None:
 
 
 async def test_a_receiver_that_never_answers_is_left() -> None:
-    async def hanging(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     async with receiving(hanging) as (_, url), asyncio.timeout(10):
         with pytest.raises(NotTaken, match=r"no answer within 0\.1 s") as caught:
             await attempt(Slack(url), Client(attempt_s=0.1))
@@ -157,7 +142,20 @@ async def test_nobody_there_is_an_error_of_the_moment() -> None:
         await attempt(Slack(url))
     assert caught.value.transient
     assert "token" not in str(caught.value)
-    assert str(caught.value).startswith("ClientConnectorError")
+    assert str(caught.value) == "ClientConnectorError, Connection refused"
+
+
+async def test_no_text_of_an_error_is_told_for_aiohttp_puts_the_address_there() -> None:
+    class Broken:
+        def post(self, url: str, **_: Any) -> Any:
+            raise aiohttp.ClientOSError(32, f"Can not write request body for {url}")
+
+    client = Client()
+    client._session = Broken()  # type: ignore[assignment]
+    with pytest.raises(NotTaken) as caught:
+        await client.post(Slack("https://hooks.example/token"), sealed(), b"{}")
+    assert str(caught.value) == "ClientOSError, Broken pipe"
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

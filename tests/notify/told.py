@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.state import Decision, Trigger
 from rollout_notify import Target, Webhook
 from rollout_notify.client import NotTaken
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SECRET = "a secret of sixteen bytes or more"
 AT = 1_767_614_400.25
@@ -54,12 +58,31 @@ def sealed(number: int = 42, **changes: Any) -> Decision:
 class Receiver:
     """Counts what comes, and answers as ``answer`` says."""
 
-    answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    answer: Answer
     seen: list[tuple[web.BaseRequest, bytes]] = field(default_factory=list)
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         self.seen.append((request, await request.read()))
         return await self.answer(request)
+
+
+async def taken(_: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
+async def hanging(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError("nobody waits for ever")
+
+
+@asynccontextmanager
+async def receiving(answer: Answer = taken) -> AsyncIterator[tuple[Receiver, str]]:
+    """A server on loopback, and its address, with a token in it that must be shown nowhere."""
+    receiver = Receiver(answer)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", receiver.receive)
+    async with TestServer(app) as server:
+        yield receiver, str(server.make_url("/services/token"))
 
 
 @dataclass
