@@ -96,6 +96,5 @@ def _refused(response: aiohttp.ClientResponse) -> NotTaken:
 def _words(error: Exception) -> str:
     """``"ClientConnectorError, Connection refused"``: of its texts, one holds the whole address."""
     name = type(error).__name__
-    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError) and error.errno in errorcode:
-        return f"{name}, {os.strerror(error.errno)}"
-    return name
+    code = error.errno if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError) else None
+    return name if code is None or code not in errorcode else f"{name}, {os.strerror(code)}"
