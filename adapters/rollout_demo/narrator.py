@@ -119,7 +119,7 @@ def _numbers(move: Move) -> str:
     """What led to a decision, gate by gate.
 
     * a step: ``errors 25:1  p90 31:1``, the evidence that it is safe, or of threshold gates ``errors 0% ≤ 5%``
-    * a rollback: ``errors 10¹³:1, 96% of 27 calls failed, of control's 0%``, of the gates that were breached
+    * a rollback: ``errors: 96% of 27 calls failed, of control's 0%; odds of 10,000 : 1 against it``, of each breached gate
     * completed: ``evidence against it 1:9``, of all gates together
     """
     match move.action:
@@ -132,9 +132,7 @@ def _numbers(move: Move) -> str:
 
 
 def _breach(finding: Any) -> str:
-    if finding.log_e is None:
-        return _finding(finding)
-    return f"{_name(finding)} {odds(finding.log_e)}, {escape(finding.why.removeprefix(f'{_name(finding)} is '))}"
+    return _finding(finding) if finding.log_e is None else f"{_name(finding)}: {escape(finding.why)}"
 
 
 def _finding(finding: Any) -> str:

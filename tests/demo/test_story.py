@@ -67,7 +67,7 @@ def finding(gate: str = "errors", **changes: Any) -> Finding:
 
 
 SHOWN = finding("latency p90", log_e=-2.0, log_promote=log(23.9), unit_name="s", limit=inf)
-WHY = "97% of 30 calls failed, of control's 0%"
+WHY = "97% of 30 calls failed, of control's 0%; odds of 30,000 : 1 against it"
 BROKEN = finding(grade=Grade.breach, log_e=log(3e13), log_promote=-9.0, why=WHY)
 
 
@@ -79,7 +79,7 @@ BROKEN = finding(grade=Grade.breach, log_e=log(3e13), log_promote=-9.0, why=WHY)
         (Move("orders", "complete", "100%", "100%, completed", 0.0, (SHOWN, SHOWN)), "evidence against it 1:3"),
         (Move("picks", "promote", "5%", "25%", 0.0, (SHOWN, finding())), "p90 23:1 errors 1% ≤ 5%"),
         (Move("picks", "promote", "5%", "25%", 0.0, (finding("latency p90", limit=inf),)), "p90 ?"),
-        (Move("tickets", "rollback", "25%", "shadow", 0.0, (SHOWN, BROKEN)), f"errors 10¹³:1, {WHY}"),
+        (Move("tickets", "rollback", "25%", "shadow", 0.0, (SHOWN, BROKEN)), f"errors: {WHY}"),
         (Move("tickets", "rollback", "25%", "shadow", 0.0, (finding(grade=Grade.breach),)), "errors 1% > 5%"),
         (Move("picks", "resume", "shadow, rolled back", "shadow", 0.0, by="by anna: [mended]"), "by anna: [mended]"),
     ],

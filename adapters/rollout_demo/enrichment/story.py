@@ -19,7 +19,7 @@ from typing import Any, Final
 from rollout_aiohttp import guard
 from rollout_demo.audit import COMPLETED, Audit
 from rollout_demo.enrichment import services
-from rollout_demo.enrichment.fanout import BRANCHES, HARD_S, NAME, OPEN_S, PROBES, UNIT, rollout
+from rollout_demo.enrichment.fanout import BRANCHES, HARD_S, HARM, NAME, OPEN_S, PROBES, UNIT, rollout
 from rollout_demo.enrichment.monolith import application
 from rollout_demo.enrichment.services import Street
 from rollout_demo.lines import Message
@@ -27,9 +27,9 @@ from rollout_demo.narrator import Narrator, milliseconds
 from rollout_demo.stage import Stage, Visitors
 from rollout_demo.words import said
 
-CUSTOMERS: Final = 700
+CUSTOMERS: Final = 2_000
 RATE: Final = 60.0
-PATIENCE_S: Final = 30.0  # for one wait; on an idle machine none takes five seconds
+PATIENCE_S: Final = 60.0  # for one wait; on an idle machine the ramp takes twenty, nothing else five
 
 
 async def play(tell: Narrator, folder: Path, *, stages: str = "shadow 20% 50% 100%", look_s: float = 2.0) -> Story:
@@ -77,7 +77,8 @@ class Story:
             ("fan-out", "all at once; the score is optional"),
             ("register", f"503 to every {services.BUSY_EVERY}th request, Retry-After: {services.RETRY_AFTER_S}"),
             ("visitors", f"{RATE:.0f} calls a second; they check every record"),
-            ("ramp", f"{stages}, soak 1 s; far too short for real"),
+            ("ramp", f"{stages}; a step may harm {HARM} of all calls, and soaks 1 s"),
+            ("gates", "fallbacks, latency p75, mismatches: evidence of 20:1 for a step"),
         )
 
     # ---- 1

@@ -21,7 +21,7 @@ from rollout_aiohttp import guard
 from rollout_demo.audit import COMPLETED, Audit
 from rollout_demo.lines import Message
 from rollout_demo.narrator import Narrator, milliseconds
-from rollout_demo.search.fanout import FEWEST, HEDGE_S, NAME, QUORUM, RESULTS, SOFT_S, fan_out, rollout
+from rollout_demo.search.fanout import FEWEST, HARM, HEDGE_S, NAME, QUORUM, RESULTS, SOFT_S, fan_out, rollout
 from rollout_demo.search.indexes import DOCUMENTS, NAMES, SLOW_S, STUCK_EVERY, STUCK_S, WORDS, Hit, Indexes, holders
 from rollout_demo.search.indexes import search as found_in
 from rollout_demo.search.monolith import application
@@ -29,7 +29,7 @@ from rollout_demo.stage import Stage, Visitors
 from rollout_demo.words import said
 
 RATE: Final = 60.0
-PATIENCE_S: Final = 30.0  # for one wait; on an idle machine none takes five seconds
+PATIENCE_S: Final = 60.0  # for one wait; on an idle machine the ramp takes twenty, nothing else five
 
 
 async def play(tell: Narrator, folder: Path, *, stages: str = "shadow 20% 50% 100%", look_s: float = 2.0) -> Story:
@@ -81,7 +81,8 @@ class Story:
             ("fan-out", f"all at once; answers with {QUORUM}, and with {FEWEST} after {SOFT_S * 1000:.0f} ms"),
             ("east", f"stuck for {STUCK_S * 1000:.0f} ms at every {STUCK_EVERY}th request"),
             ("visitors", f"{RATE:.0f} calls a second; they check every page"),
-            ("ramp", f"{stages}, soak 1 s; far too short for real"),
+            ("ramp", f"{stages}; a step may harm {HARM} of all calls, and soaks 1 s"),
+            ("gates", "errors, latency p75, mismatches: evidence of 20:1 for a step"),
         )
 
     # ---- 1
