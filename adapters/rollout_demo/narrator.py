@@ -119,7 +119,7 @@ def _numbers(move: Move) -> str:
     """What led to a decision, gate by gate.
 
     * a step: ``errors 25:1  p90 31:1``, the evidence that it is safe, or of threshold gates ``errors 0% ≤ 5%``
-    * a rollback: ``errors: 96% of 27 calls failed, of control's 0%; odds of 10,000 : 1 against it``, of each breached gate
+    * a rollback: ``errors: 96% of 27 calls failed, of control's 0%; odds of 9,000 : 1 against it``, of breached gates
     * completed: ``evidence against it 1:9``, of all gates together
     """
     match move.action:
