@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.domain.state import Lease
-from rollout.errors import Fenced
+from rollout.domain.state import Change, Lease, Trigger
+from rollout.errors import Conflict, Fenced
 from rollout.ports import StateStore
-from rollout.testing import sample_policy
+from rollout.testing import sample_change, sample_decision, sample_policy
 from tests.contract.places import OpenBackend
 
 
@@ -48,3 +48,16 @@ async def test_it_is_no_change_that_processes_hear_of(state: StateStore) -> None
     before = await state.revision()
     await state.save_told(3, lease)
     assert await state.revision() == before
+
+
+async def test_a_question_moves_nobody_and_is_refused_where_somebody_moved(state: StateStore) -> None:
+    await state.register(sample_policy(), "app")
+    before = (await state.load()).states["profile"]
+    asked = sample_decision(action="ask", trigger=Trigger.controller)
+    question = Change(before=list(before.values()), after=list(before.values()), decision=asked)
+    assert await state.transition(question) == list(before.values())
+    assert (await state.load()).states["profile"] == before
+    await state.transition(sample_change(*before.values()))
+    with pytest.raises(Conflict):
+        await state.transition(question)
+    assert [one.action for one in await state.decisions()] == ["promote", "ask", "register"]

@@ -112,6 +112,22 @@ async def test_a_leader_that_comes_back_goes_on_where_the_other_one_ended() -> N
     assert (actions(first), actions(second)) == (["pause", "pause"], ["resume"])
 
 
+async def test_a_leader_that_comes_back_does_not_tell_again_what_still_waits_at_its_own_door() -> None:
+    world = await World(ramp=HALF).begin()
+    world.controller, first = teller(world, "p1", stuck=True)
+    other, second = teller(world, "p2", stuck=True)
+    world.flow = False
+    await world.second()
+    await steer.pause(world.backend, "profile", reason="lunch", actor="ann")
+    await world.second()
+    world.clock.advance(30)
+    await world.second(other)
+    world.clock.advance(30)
+    await world.second()
+    assert world.controller.leader
+    assert (actions(first), actions(second)) == (["pause"], ["pause"])
+
+
 async def test_history_is_told_to_nobody() -> None:
     world = await World(ramp=HALF).begin()
     world.controller, first = teller(world, "p1")
