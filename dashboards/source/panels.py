@@ -105,9 +105,9 @@ def graph(
 
 
 def states(title: str, description: str, query: Query, *, words: Mapping[int, tuple[str, str]] | None = None) -> Json:
-    """What each series was, as a band over time. ``words``: value → (word, colour); without: the values, by colour."""
+    """What each series was, as a band over time. ``words``: value → (word, colour); without: numbers, in shades."""
     custom = {"fillOpacity": 70, "lineWidth": 0, "hideFrom": {"legend": False, "tooltip": False, "viz": False}}
-    field = _field("none", PLAIN, color="thresholds" if words else "palette-classic", custom=custom, words=words or {})
+    field = _field("none", PLAIN, color="thresholds" if words else "continuous-blues", custom=custom, words=words or {})
     options = {
         "alignValue": "left",
         "legend": {**_LEGEND, "showLegend": False},

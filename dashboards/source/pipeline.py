@@ -73,7 +73,7 @@ def _now() -> list[Json]:
             steps=NONE_IS_GOOD,
         ),
         stat(
-            "Hooks that raised",
+            "Hook failures",
             "Functions of yours that raised in the time range; the user was served all the same.",
             sum_of("hook_failures_total"),
             steps=NONE_IS_GOOD,
