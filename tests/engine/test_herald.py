@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
 from rollout.domain.approvals import ASK
 from rollout.domain.ramp import Ramp
 from rollout.domain.state import Decision, FlagOverride
@@ -128,6 +133,29 @@ async def test_a_leader_that_comes_back_does_not_tell_again_what_still_waits_at_
     assert (actions(first), actions(second)) == (["pause"], ["pause"])
 
 
+async def test_a_leader_that_could_not_begin_again_does_not_set_back_what_was_told() -> None:
+    world = await World(ramp=HALF).begin()
+    world.controller, first = teller(world, "p1", stuck=True)
+    other, _ = teller(world, "p2")
+    world.flow = False
+    await world.second()
+    await steer.pause(world.backend, "profile", reason="lunch", actor="ann")
+    await world.second()
+    world.clock.advance(30)
+    await world.second(other)
+    await steer.resume(world.backend, "profile", reason="back", actor="ann")
+    await world.second(other)
+    known = await world.backend.state.told()
+    world.clock.advance(30)
+    world.backend.fail_with(DatabaseError("gone"), only=("told",))
+    with pytest.raises(DatabaseError):
+        await world.second()
+    first.waiting.clear()
+    world.backend.heal()
+    await world.controller.stop()
+    assert await world.backend.state.told() == known
+
+
 async def test_history_is_told_to_nobody() -> None:
     world = await World(ramp=HALF).begin()
     world.controller, first = teller(world, "p1")
@@ -238,19 +266,51 @@ async def test_a_question_whose_answer_was_lost_is_not_asked_again() -> None:
     assert len(await world.decisions(ASK)) == 1
 
 
-async def test_a_question_that_a_person_was_faster_than_is_not_asked() -> None:
-    world = await World(ramp=Ramp.parse("shadow 50% 100%", soak=5, approve="50%")).begin()
+async def raced(world: World, verb: Callable[..., Awaitable[object]], **options: Any) -> None:
+    """Somebody is faster than the next decision."""
     transition = world.backend.state.transition
 
-    async def raced(change: object) -> object:
+    async def late(change: object) -> object:
         world.backend.state.transition = transition  # type: ignore[method-assign]
-        await steer.promote(world.backend, "profile", force=True, reason="in a hurry", actor="ann")
+        await verb(world.backend, "profile", reason="in a hurry", actor="ann", **options)
         return await transition(change)  # type: ignore[arg-type]
 
-    world.backend.state.transition = raced  # type: ignore[method-assign,assignment]
+    world.backend.state.transition = late  # type: ignore[method-assign,assignment]
+
+
+async def test_a_question_that_a_person_was_faster_than_is_not_asked() -> None:
+    world = await World(ramp=Ramp.parse("shadow 50% 100%", soak=5, approve="50%")).begin()
+    await raced(world, steer.promote, force=True)
     await world.seconds(12)
     assert (await world.state()).live
     assert not await world.decisions(ASK)
+
+
+async def test_a_question_that_was_in_vain_is_asked_when_it_is_due_again() -> None:
+    world = await World(ramp=Ramp.parse("shadow 50% 100%", soak=5, approve="50%")).begin()
+    await raced(world, steer.pause)
+    await world.seconds(12)
+    assert not await world.decisions(ASK)
+    await steer.resume(world.backend, "profile", reason="back", actor="ann")
+    await world.seconds(3)
+    assert len(await world.decisions(ASK)) == 1
+
+
+async def test_each_unit_asks_for_itself() -> None:
+    ramp = Ramp.parse("shadow 50% 100%", soak=5, approve="50%")
+    world = await World(ramp=ramp, branches=("orders", "tickets")).begin()
+    await world.seconds(12)
+    assert [one.reason.partition(" ")[0] for one in await world.decisions(ASK)] == ["orders", "tickets"]
+
+
+async def test_a_question_is_found_again_below_however_much_was_decided_since() -> None:
+    world = await World(ramp=Ramp.parse("shadow 50% 100%", soak=5, approve="50%")).begin()
+    await world.seconds(12)
+    for number in range(120):
+        await world.backend.state.set_flag(FlagOverride(flag="profile", value="on", key=f"tester-{number}"))
+    await world.controller.stop()
+    await world.seconds(3, world.another("p2"))
+    assert len(await world.decisions(ASK)) == 1
 
 
 async def test_a_late_controller_asks_nobody() -> None:
