@@ -107,9 +107,9 @@ def _told(about: About) -> Iterator[str]:
     )
     if truth.slower:
         yield f"{words.share(abs(truth.slower))} {'slower' if truth.slower > 0 else 'faster'}"
-    if truth.mismatches:
+    if truth.mismatches and "mismatches" in about.gates:
         yield f"{words.share(truth.mismatches)} differ{_from(about, 'mismatches')}"
-    if truth.sla_missed:
+    if truth.sla_missed and "sla" in about.gates:
         yield f"{words.share(truth.sla_missed)} miss the SLA{_from(about, 'sla_missed')}"
     if truth.nano:
         yield f"{usd_text(truth.nano)} a call{_from(about, 'nano')}"
@@ -179,8 +179,10 @@ def _sum(seen: Planned) -> RenderableType:
 def _options(seen: Planned) -> list[RenderableType]:
     """The ramps that fit, and how to put the first in force."""
     span = duration_text(seen.within_s or 0.0)
-    if not seen.options:
-        return [cell(f"No ramp with fewer stages, or a harm budget of up to 10%, fits {span} either.", "bold yellow")]
+    if (most := seen.loosest) is not None:
+        takes = "never comes there" if most.seconds is None else f"takes {about_time(most.seconds)}"
+        said = f"Nothing fits {span}: even {most.ramp} with a harm budget of {percent(most.harm)} {takes}"
+        return [cell(f"{said}; it waits for {', '.join(most.waits_for)}.", "bold yellow")]
     rows = [
         (option.ramp, percent(option.harm), cell(about_time(option.seconds), "bold"), _worst(option.worst_errors))
         for option in seen.options
@@ -203,7 +205,7 @@ def _spec(about: About, option: Option) -> Iterator[str]:
     yield f"[rollouts.{name}.ramp]"
     yield f'stages = "{option.ramp}"'
     yield f'harm = "{percent(option.harm)}"'
-    if option.approve:
+    if option.approve is not None:
         yield f'approve = "{option.approve}"'
 
 

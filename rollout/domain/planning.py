@@ -6,9 +6,9 @@ what each gate needs, what it costs to bet on several rates at once, soak and se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 from typing import Final
 
 from rollout.domain.ramp import Ramp
@@ -55,19 +55,21 @@ class Plan:
     steps: Sequence[Step]
 
     @property
-    def taken(self) -> bool:
-        """Whether every step is taken."""
-        return self.steps[-1].end is None
-
-    @property
     def seconds(self) -> float | None:
         """Until the last stage is entered; None where it never is."""
-        return sum(step.seconds or 0.0 for step in self.steps if step.target is not None) if self.taken else None
+        spans = [step.seconds for step in self.steps if step.target is not None]
+        return None if None in spans else sum(span for span in spans if span is not None)
 
     @property
     def calls(self) -> int | None:
         """As ``seconds``: all calls until then."""
-        return sum(step.calls or 0 for step in self.steps if step.target is not None) if self.taken else None
+        counts = [step.calls for step in self.steps if step.target is not None]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def longest(self) -> Step:
+        """The step that takes most of the time."""
+        return max(self.steps, key=lambda step: inf if step.seconds is None else step.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +87,21 @@ def plan(scenario: Scenario) -> Plan:
     return Plan(ramp=ramp, steps=tuple(_step(scenario, at, stay) for at, stay in _path(scenario)))
 
 
-def fits(scenario: Scenario, within_s: float) -> tuple[Fit, ...]:
+def fits(scenario: Scenario, within_s: float, keep: Collection[float] = ()) -> tuple[Fit, ...]:
     """Ramps that come to their last stage in so many seconds: the declared one and those that leave out its lowest
     shares, each with the least harm budget (from the declared one up) that does it. The least budget first, then the
-    most stages.
+    most stages. ``keep``: shares that must not be left out, because a branch stands there.
     """
-    found = [fit for ramp in _shorter(scenario.policy.ramp) if (fit := _fit(scenario, ramp, within_s)) is not None]
+    ramps = _shorter(scenario.policy.ramp, keep)
+    found = [fit for ramp in ramps if (fit := _fit(scenario, ramp, within_s)) is not None]
     return tuple(sorted(found, key=lambda fit: (fit.ramp.harm, -len(fit.ramp.stages))))
+
+
+def loosest(scenario: Scenario, keep: Collection[float] = ()) -> Plan:
+    """The fastest of all that ``fits`` tries, in case none does: the fewest stages, the largest harm budget."""
+    *_, ramp = _shorter(scenario.policy.ramp, keep)
+    tried = _of_ramp(scenario, replace(ramp, harm=max(ramp.harm, HARMS[-1])))
+    return Plan(ramp=tried.policy.ramp, steps=tuple(_bare(tried, stay) for _, stay in _path(tried)))
 
 
 def worst_errors(scenario: Scenario, at: Position, target: float, planned_s: float) -> float:
@@ -112,17 +122,19 @@ def worst_errors(scenario: Scenario, at: Position, target: float, planned_s: flo
 
 
 def _step(scenario: Scenario, at: Position, stay: Stay) -> Step:
-    ramp = scenario.policy.ramp
-    target = next((share for share in ramp.stages if share > stay.share), None)
-    taken = stay.end in (None, End.completed)
+    step = _bare(scenario, stay)
+    if step.target is None or step.seconds is None:
+        return step
+    return replace(step, worst_errors=worst_errors(scenario, at, step.target, step.seconds))
+
+
+def _bare(scenario: Scenario, stay: Stay) -> Step:
+    """The step of a stay, without what it would let through."""
+    target = next((share for share in scenario.policy.ramp.stages if share > stay.share), None)
+    if stay.end in (End.rolled_back, End.undecided):
+        return Step(share=stay.share, target=target, seconds=None, calls=None, waits_for=(stay.cause,), end=stay.end)
     return Step(
-        share=stay.share,
-        target=target,
-        seconds=stay.seconds if taken else None,
-        calls=stay.calls if taken else None,
-        waits_for=stay.waited_for if taken else (stay.cause,),
-        worst_errors=worst_errors(scenario, at, target, stay.seconds) if taken and target is not None else None,
-        end=None if taken else stay.end,
+        share=stay.share, target=target, seconds=stay.seconds, calls=stay.calls, waits_for=tuple(stay.waited_for)
     )
 
 
@@ -144,11 +156,13 @@ def _passes(scenario: Scenario, at: Position, errors: float) -> bool:
     return stay.end is None
 
 
-def _shorter(ramp: Ramp) -> Iterator[Ramp]:
+def _shorter(ramp: Ramp, keep: Collection[float]) -> Iterator[Ramp]:
     """The ramp, and those without its lowest live shares, as long as two are left."""
+    yield ramp
     shadow, *live = ramp.stages
-    for left_out in range(max(1, len(live) - 1)):
-        yield replace(ramp, stages=(shadow, *live[left_out:]))
+    while len(live) > 2 and live[0] not in keep:
+        live.pop(0)
+        yield replace(ramp, stages=(shadow, *live))
 
 
 def _fit(scenario: Scenario, ramp: Ramp, within_s: float) -> Fit | None:

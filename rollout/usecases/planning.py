@@ -10,7 +10,7 @@ missed SLAs, costs. ``About.origins`` tells of each where it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -83,28 +83,40 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """``ramp``: as it is declared, with its people, which the scenario is without."""
+    """``approve``: the approvals in force. ``standing``: the shares at which branches of the rollout are live now."""
 
     about: About
-    ramp: Ramp
+    approve: Sequence[float]
+    standing: Collection[float]
     scenario: Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A ramp that fits the time, as it is declared. ``approve``: what is left of the declared approvals."""
+    """A ramp that fits the time, as declared. ``approve``: what is left of the approvals, None where there are none."""
 
     ramp: str
     harm: float
-    approve: str
+    approve: str | None
     seconds: float
     worst_errors: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loosest:
+    """The fastest ramp that was tried where none fits. ``seconds``: None for ever. ``waits_for``: most of the time."""
+
+    ramp: str
+    harm: float
+    seconds: float | None
+    waits_for: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """``seconds``, ``calls``: until the last stage is entered, None where it never is. ``in_time``: whether that is
-    within ``within_s``, None if nobody asked; where it is not, ``options`` are ramps that are.
+    within ``within_s``, None if nobody asked; where it is not, ``options`` are ramps that are, and ``loosest`` stands
+    where there are none.
     """
 
     about: About
@@ -114,6 +126,7 @@ class Planned:
     within_s: float | None
     in_time: bool | None
     options: Sequence[Option]
+    loosest: Loosest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,14 +167,15 @@ async def setting(backend: Backend, rollout: str, branch: str | None = None, *, 
         people=tuple(_people(policy.ramp)),
     )
     scenario = Scenario.of(policy, unit, truth, traffic, _stage(policy.ramp, wanted.start))
-    return Setting(about=about, ramp=policy.ramp, scenario=scenario)
+    standing = {state.share for state in at.states.values() if state.live}
+    return Setting(about=about, approve=at.policy.ramp.approve, standing=standing, scenario=scenario)
 
 
 def plan(at: Setting, within_s: float | None = None) -> Planned:
     """How long each step takes; where that is more than ``within_s``, which ramps take less."""
     found = planning.plan(at.scenario)
     in_time = None if within_s is None else found.seconds is not None and found.seconds <= within_s
-    fits = planning.fits(at.scenario, within_s) if within_s is not None and not in_time else ()
+    options = () if within_s is None or in_time else _options(at, within_s)
     return Planned(
         about=at.about,
         steps=found.steps,
@@ -169,17 +183,32 @@ def plan(at: Setting, within_s: float | None = None) -> Planned:
         calls=found.calls,
         within_s=within_s,
         in_time=in_time,
-        options=tuple(
-            Option(
-                ramp=fit.ramp.text(),
-                harm=fit.ramp.harm,
-                approve=" ".join(percent(share) for share in at.ramp.approve if share in fit.ramp.stages),
-                seconds=fit.seconds,
-                worst_errors=fit.worst_errors,
-            )
-            for fit in fits
-        ),
+        options=options,
+        loosest=_loosest(at) if in_time is False and not options else None,
     )
+
+
+def _options(at: Setting, within_s: float) -> tuple[Option, ...]:
+    return tuple(
+        Option(
+            ramp=fit.ramp.text(),
+            harm=fit.ramp.harm,
+            approve=_approvals(at.approve, fit.ramp.stages),
+            seconds=fit.seconds,
+            worst_errors=fit.worst_errors,
+        )
+        for fit in planning.fits(at.scenario, within_s, at.standing)
+    )
+
+
+def _approvals(approve: Sequence[float], stages: Sequence[float]) -> str | None:
+    return " ".join(percent(share) for share in approve if share in stages) if approve else None
+
+
+def _loosest(at: Setting) -> Loosest:
+    found = planning.loosest(at.scenario, at.standing)
+    ramp = found.ramp
+    return Loosest(ramp=ramp.text(), harm=ramp.harm, seconds=found.seconds, waits_for=found.longest.waits_for)
 
 
 def simulate(
@@ -261,7 +290,7 @@ def _costs(policy: Policy, known: Mapping[str, float], dearer: float | None) -> 
     they are compared."""
     specs = [spec for spec in policy.gates if spec.kind == "cost"]
     if not specs:
-        return {}
+        return {"nano": 0.0, "control_nano": 0.0}
     limits = [spec.at_most for spec in specs if spec.at_most is not None]
     nano = known.get("nano", min(limits, default=2 * _SOME_NANO) / 2)
     compared = any(spec.worse_by is not None for spec in specs)

@@ -14,7 +14,7 @@ from rollout import gates
 from rollout.domain.planning import HARMS, fits, plan
 from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.draws import Average, Chance
-from rollout.domain.simulation.replay import End, Position, Scenario, beginning, stay_at
+from rollout.domain.simulation.replay import End, Position, Scenario, beginning, replay, stay_at
 from rollout.domain.simulation.truth import DAY_S, Truth
 from rollout.domain.simulation.world import World
 from rollout.testing import sample_policy
@@ -58,8 +58,13 @@ def test_fewer_stages_and_a_larger_harm_budget_take_days(harm: float, days: int)
 )
 def test_the_times_of_three_gates_are_those_of_the_specification(errors: float, traffic: float, hours: float) -> None:
     three = (gates.errors(), gates.latency(), gates.mismatches())
-    found = plan(scenario(DEFAULT, traffic=traffic, truth=Truth(errors=errors), gates=three))
-    assert found.seconds == pytest.approx(hours * HOUR_S, rel=0.25)
+    ended = replay(scenario(DEFAULT, traffic=traffic, truth=Truth(errors=errors), gates=three), Average())
+    assert ended.arrived_s == pytest.approx(hours * HOUR_S, rel=0.25)
+
+
+def test_a_plan_is_the_replay_without_dice() -> None:
+    ended, found = replay(scenario(), Average()), plan(scenario())
+    assert (found.seconds, found.calls) == (ended.arrived_s, sum(stay.calls for stay in ended.stays[:-1]))
 
 
 def test_the_steps_are_those_of_the_ramp_and_the_last_one_bakes() -> None:

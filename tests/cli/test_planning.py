@@ -1,0 +1,173 @@
+"""Looking ahead from the command line: how long a ramp takes, and how it would end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollout_render.doors import Exit
+from rollout_render.planning import about_time, bar, traffic_text, two_digits
+from tests.cli.conftest import Run, parsed
+
+SHORT = ("--ramp", "shadow 50% 100%", "--harm", "5%", "--traffic", "5/s", "--errors", "0.1%", "--mismatches", "0%")
+QUIET = ("--ramp", "shadow 1% 25% 100%", "--harm", "1%", "--traffic", "50/h", "--errors", "0.1%", "--mismatches", "0%")
+
+
+def test_a_plan_tells_the_time_of_each_step_and_exits_with_0(run: Run) -> None:
+    result = run("plan", "profile", *SHORT)
+    assert result.exit_code == Exit.ok, result.output
+    for text in ("plan profile/orders", "5/s (given)", "errors 0.1% (given)", "shadow → 50%", "50% → 100%", "baking"):
+        assert text in result.stdout, text
+    assert "Not in it: a person must approve 50%; promotion is frozen Fri 16:00 - Mon 08:00." in result.stdout
+
+
+def test_a_plan_as_json_has_the_same(run: Run) -> None:
+    found = parsed(run("plan", "profile", *SHORT, "--within", "1d", "-o", "json"))
+    assert [(step["share"], step["target"]) for step in found["steps"]] == [(0.0, 0.5), (0.5, 1.0), (1.0, None)]
+    assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"][:-1]))
+    assert (found["in_time"], found["within_s"], found["options"]) == (True, 86_400, [])
+    assert found["about"]["origins"]["traffic"] == "given"
+    assert found["about"]["origins"]["latency_s"] == "recorded"
+
+
+def test_traffic_and_rates_are_those_recorded_where_nobody_says_them(run: Run) -> None:
+    about = parsed(run("plan", "profile", "--ramp", "shadow 100%", "--harm", "10%", "-o", "json"))["about"]
+    assert about["traffic"] == pytest.approx(80, rel=0.5)
+    assert {about["origins"][name] for name in ("traffic", "errors", "mismatches", "latency_s")} == {"recorded"}
+    assert 0 < about["truth"]["errors"] < 0.01
+
+
+def test_a_ramp_that_takes_too_long_exits_with_3_and_what_fits_is_written_as_a_spec(run: Run) -> None:
+    result = run("plan", "profile", *QUIET, "--within", "5d")
+    assert result.exit_code == Exit.holding
+    assert "not within 5d" in result.stdout
+    for line in ("[rollouts.profile.ramp]", 'stages = "shadow ', 'harm = "', 'approve = ""'):
+        assert line in result.stdout, line
+
+
+def test_the_spec_of_what_fits_can_be_applied(run: Run, tmp_path: Path) -> None:
+    shown = run("plan", "profile", *QUIET, "--within", "5d").stdout.splitlines()
+    begin = next(number for number, line in enumerate(shown) if "[rollouts." in line)
+    spec = [line.strip() for line in shown[begin:] if "=" in line or "[rollouts." in line]
+    (tmp_path / "rollout.toml").write_text("\n".join(spec))
+    assert run("apply", "--reason", "it must fit").exit_code == 0
+    ramp = next(f for f in parsed(run("config", "show", "profile", "-o", "json"))["fields"] if f["name"] == "ramp")
+    assert "25% 100%" in ramp["value"]
+
+
+def test_nothing_that_fits_is_told_too(run: Run) -> None:
+    result = run("plan", "profile", *QUIET, "--within", "1m")
+    assert result.exit_code == Exit.holding
+    assert "Nothing fits 1m: even shadow 25% 100% with a harm budget of 10% takes" in result.stdout
+    assert "it waits for mismatches." in result.stdout
+
+
+def test_a_ramp_that_never_ends_exits_with_3_and_says_where_it_stays(run: Run) -> None:
+    result = run("plan", "profile", *SHORT[:-1], "5%")
+    assert result.exit_code == Exit.holding
+    assert "100% never: at shadow it stays undecided (mismatches)." in result.stdout
+
+
+# Simulate
+
+
+SIMULATED = ("simulate", "profile", *SHORT, "--runs", "4", "--seed", "7")
+
+
+def test_a_simulation_tells_how_ramps_end_and_the_seed(run: Run) -> None:
+    result = run(*SIMULATED)
+    assert result.exit_code == Exit.ok, result.output
+    for text in ("4 ramps from shadow on, seed 7", "completed", "rolled back", "undecided", "4 of 4 entered 100%"):
+        assert text in result.stdout, text
+
+
+def test_without_a_seed_there_is_another_one_each_time_and_it_can_be_used_again(run: Run) -> None:
+    first = run("simulate", "profile", *SHORT, "--runs", "1", "-o", "json")
+    again = run("simulate", "profile", *SHORT, "--runs", "1", "--seed", str(parsed(first)["seed"]), "-o", "json")
+    assert first.stdout == again.stdout
+
+
+def test_a_worse_candidate_is_rolled_back_for_its_errors(run: Run) -> None:
+    found = parsed(run(*SIMULATED, "--worse-errors", "20%", "--from", "50%", "-o", "json"))
+    ends = {tally["end"]: tally for tally in found["summary"]["tallies"]}
+    assert (found["start"], ends["rolled_back"]["runs"], found["summary"]["arrived"]) == ("50%", 4, 0)
+    assert ends["rolled_back"]["causes"] == {"errors at 50%": 4}
+    assert ends["rolled_back"]["low"] < 0.6
+    assert ends["completed"]["calls"] is None
+
+
+def test_every_part_of_a_truth_can_be_chosen(run: Run) -> None:
+    words = ("--latency", "20% faster", "--cost", "10% dearer", "--drift", "0.1%..0.2% over 2h")
+    outages = ("--outage", "10%@5m for 1m", "--outage", "20%@20m for 30s")
+    without = [word for word in SIMULATED[2:] if word not in ("--errors", "0.1%")]
+    result = run("simulate", "profile", "summary", *without, *words, *outages, "--worse-errors", "same")
+    assert result.exit_code == Exit.ok, result.output
+    for text in (
+        "errors 0.1%..0.2% over 2h", "20% faster", "a call (recorded)", "outage of 10% at 5m for 1m",
+        "outage of 20% at 20m for 30s",
+    ):  # fmt: skip
+        assert text in result.stdout, text
+
+
+def test_outages_may_come_from_the_environment(run: Run) -> None:
+    result = run(*SIMULATED, env={"ROLLOUT_OUTAGE": "10%@5m for 1m;20%@20m for 30s"})
+    assert "outage of 10% at 5m for 1m · outage of 20% at 20m for 30s" in result.stdout
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("plan", "profile", "--traffic", "much"), '"much" is no traffic'),
+        (("plan", "profile", "--traffic", "0/s"), "100/s"),
+        (("plan", "profile", "--within", "soon"), "--within"),
+        (("plan", "profile", "--errors", "150%"), "--errors"),
+        (("plan", "profile", "--sticky", "0"), "--sticky"),
+        (("plan", "profil"), 'Did you mean "profile"?'),
+        (("plan", "profile", "ordres"), 'Did you mean "orders"?'),
+        (("simulate", "profile", "--runs", "0"), "--runs"),
+        (("simulate", "profile", "--seed", "-1"), "--seed"),
+        (("simulate", "profile", "--drift", "3%"), "0.5%..3%"),
+        (("simulate", "profile", "--outage", "30%"), "30%@10m for 5m"),
+        (("simulate", "profile", "--latency", "20% dearer"), "20% slower"),
+        (("simulate", "profile", "--cost", "twice"), "20% dearer"),
+        (("simulate", "profile", "--drift", "1%..2%", "--errors", "1%"), "Leave --errors out"),
+    ],
+)
+def test_what_cannot_be_read_is_a_usage_error_that_names_it(run: Run, words: tuple[str, ...], told: str) -> None:
+    result = run(*words)
+    assert result.exit_code == Exit.usage
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--ramp", "1% 100%"), "must begin with shadow"),
+        (("--ramp", "shadow x 100%"), '"x" is not a share'),
+        (("--harm", "0%"), "harm is 0"),
+        (("--sticky", "500"), "profile draws every call by itself"),
+        (("--from", "7%"), "7% is no stage of the ramp shadow 1% 5% 25% 50% 100%"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_with_the_remedy(run: Run, words: tuple[str, ...], told: str) -> None:
+    result = run("simulate", "profile", *words)
+    assert result.exit_code == Exit.failure
+    assert told in result.stderr
+
+
+# Numbers
+
+
+def test_a_plan_claims_no_more_than_it_knows() -> None:
+    assert [about_time(value) for value in (10, 589, 5_954, 40_000, 200_000, 500_000, 15_000_000)] == [
+        "10s", "9m49s", "1h39m", "11h10m", "2d8h", "5d19h", "174d",
+    ]  # fmt: skip
+    assert [two_digits(value) for value in (0, 7, 5_934, 0.002034, 0.999)] == [0, 7, 5_900, 0.002, 1.0]
+    assert [traffic_text(value) for value in (12_345, 100, 0.5, 5 / 3_600, 2 / 86_400)] == [
+        "12,345/s", "100/s", "30/m", "5/h", "2/d",
+    ]  # fmt: skip
+    assert [bar(value, 80) for value in (0, 0.001, 40, 80)] == ["", "▏", "█████", "██████████"]

@@ -1,0 +1,215 @@
+"""What ``plan`` and ``simulate`` work from: what is in force, what was recorded, and what a person says instead."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rollout import gates
+from rollout.domain.evidence import Figures
+from rollout.domain.histogram import Histogram, bucket_of
+from rollout.domain.ramp import Ramp
+from rollout.errors import Refused, UnknownName
+from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_batch, sample_block, sample_policy
+from rollout.usecases.planning import Setting, Wanted, plan, setting, simulate
+
+HOUR = 3_600
+WALL = 1_767_614_400.0
+
+
+async def registered(clock: ManualClock | None = None, **changes: Any) -> MemoryBackend:
+    backend = memory_backend(clock or ManualClock(wall=WALL))
+    await backend.state.register(sample_policy(**changes), "me")
+    return backend
+
+
+async def recorded(backend: MemoryBackend, **arms: Figures) -> None:
+    """An hour ago; ``all``: the calls of the rollout itself."""
+    second = int(WALL) - HOUR
+    units = {"all": ("", "*"), "a": ("orders", "A"), "b": ("orders", "B"), "pairs": ("orders", "P")}
+    blocks = []
+    for name, figures in arms.items():
+        unit, arm = units[name]
+        blocks.append(sample_block(second, arm, figures, unit=unit))  # type: ignore[arg-type]
+    await backend.ledger.append(sample_batch(*blocks))
+
+
+async def of(backend: MemoryBackend, branch: str | None = None, **wanted: Any) -> Setting:
+    return await setting(backend, "profile", branch, wanted=Wanted(**{"traffic": 10.0, **wanted}))
+
+
+PAIRS = Figures(
+    {
+        "pairs": 2_000, "control_bad": 4, "only_control_bad": 4, "matched": 1_980, "mismatched": 10, "ignored": 6,
+        "runs": 2_000, "sla_missed": 20, "noise": 200, "noise_mismatched": 1, "costed": 2_000,
+        "cost_nano": 4_000_000_000, "control_costed": 2_000, "control_cost_nano": 2_000_000_000,
+    },
+    {"control": Histogram({bucket_of(0.1): 1_500, bucket_of(0.2): 496})},
+)  # fmt: skip
+
+
+async def test_what_was_recorded_is_taken() -> None:
+    backend = await registered()
+    await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
+    about = (await of(backend, traffic=None)).about
+    assert about.traffic == pytest.approx(10, rel=0.2)
+    truth = about.truth
+    assert truth.errors == pytest.approx(0.002)
+    assert truth.mismatches == pytest.approx(10 / 1_996)
+    assert truth.noise == pytest.approx(0.005)
+    assert truth.sla_missed == pytest.approx(0.01)
+    assert truth.latency_s == pytest.approx(0.1, rel=0.02)
+    assert truth.sigma == pytest.approx(0.42, rel=0.05)
+    assert (truth.nano, truth.worse_errors) == (0, None)  # no gate looks at costs
+    assert set(about.origins.values()) == {"recorded"}
+
+
+async def test_what_a_person_says_counts_before_what_was_recorded() -> None:
+    backend = await registered()
+    await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
+    about = (await of(backend, errors=0.05, mismatches=0.0, traffic=3.0)).about
+    assert (about.truth.errors, about.truth.mismatches, about.traffic) == (0.05, 0.0, 3.0)
+    assert [about.origins[name] for name in ("errors", "mismatches", "traffic", "noise")] == [
+        "given", "given", "given", "recorded",
+    ]  # fmt: skip
+
+
+async def test_few_calls_tell_nothing() -> None:
+    backend = await registered()
+    await recorded(backend, pairs=Figures({"pairs": 90, "matched": 90, "control_bad": 9, "only_control_bad": 9}))
+    about = (await of(backend)).about
+    assert (about.truth.errors, about.origins["errors"]) == (0.001, "assumed")
+
+
+async def test_a_control_that_never_failed_is_not_taken_to_never_fail() -> None:
+    backend = await registered()
+    await recorded(backend, a=Figures({"calls": 5_000}), pairs=Figures({"pairs": 200, "matched": 200}))
+    assert (await of(backend)).about.truth.errors == pytest.approx(0.0001)
+
+
+async def test_calls_of_the_day_before_yesterday_are_forgotten() -> None:
+    clock = ManualClock(wall=WALL)
+    backend = await registered(clock)
+    await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
+    clock.advance(2 * 86_400)
+    assert (await of(backend)).about.origins["errors"] == "assumed"
+    with pytest.raises(Refused, match=r"No call of profile .* --traffic 5/h"):
+        await of(backend, traffic=None)
+
+
+# Costs
+
+
+@pytest.mark.parametrize(
+    ("gate", "nano", "control"),
+    [
+        ({"usd_per_call": "0.01"}, 5e6, 0.0),
+        ({"worse_by": 0.1}, 1e6, 1e6),
+        ({"usd_per_call": "0.01", "worse_by": 0.1}, 5e6, 5e6),
+    ],
+)
+async def test_costs_that_nobody_knows_are_within_their_limits(gate: Any, nano: float, control: float) -> None:
+    about = (await of(await registered(gates=(gates.cost(**gate),)))).about
+    assert (about.truth.nano, about.truth.control_nano) == (nano, control)
+    assert about.origins["nano"] == "assumed"
+
+
+async def test_dearer_is_dearer_than_control() -> None:
+    backend = await registered(gates=(gates.cost(worse_by=0.1),))
+    await recorded(backend, pairs=PAIRS)
+    truth = (await of(backend, dearer=0.3)).about.truth
+    assert (truth.control_nano, round(truth.nano)) == (1e6, 1_300_000)
+    assert (await of(backend)).about.truth.nano == 2e6
+
+
+# The ramp
+
+
+async def test_another_ramp_and_harm_budget_can_be_tried_with_the_soak_in_force() -> None:
+    backend = await registered(ramp=Ramp.parse("shadow 5% 100%", soak="2h", approve="5% 100%"))
+    at = await of(backend, ramp="shadow 50% 100%", harm=0.1)
+    ramp = at.scenario.policy.ramp
+    assert (ramp.stages, ramp.harm, ramp.soak_s) == ((0.0, 0.5, 1.0), 0.1, 7_200)
+    assert at.about.people == ("a person must approve 100%",)
+
+
+async def test_it_may_begin_at_any_stage_of_the_ramp() -> None:
+    backend = await registered()
+    assert (await of(backend, start=0.05)).scenario.start == 2
+    with pytest.raises(Refused, match="7% is no stage"):
+        await of(backend, start=0.07)
+
+
+@pytest.mark.parametrize("wanted", [{"ramp": "50% 100%"}, {"ramp": "shadow 50% 20%"}, {"harm": 0.0}])
+async def test_a_ramp_that_is_none_is_refused(wanted: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="cannot be tried"):
+        await of(await registered(), **wanted)
+
+
+async def test_users_are_told_apart_only_where_they_keep_their_bucket() -> None:
+    assert (await of(await registered(keyed=True), users=100)).about.truth.users == 100
+    with pytest.raises(Refused, match="Leave the users out"):
+        await of(await registered(keyed=True, sticky=False), users=100)
+
+
+async def test_a_truth_that_cannot_be_is_refused() -> None:
+    with pytest.raises(Refused, match="errors is 2"):
+        await of(await registered(), errors=2.0)
+
+
+async def test_the_unit_of_a_branch_is_looked_at_and_the_first_by_default() -> None:
+    backend = await registered(branches=("orders", "tickets"))
+    assert [(await of(backend)).about.unit, (await of(backend, "tickets")).about.unit] == ["orders", "tickets"]
+    assert (await of(backend)).about.units == 2
+    with pytest.raises(UnknownName, match="Did you mean"):
+        await of(backend, "ticket")
+    with pytest.raises(UnknownName):
+        await setting(backend, "profil", wanted=Wanted())
+
+
+# The verbs
+
+
+async def test_a_plan_that_fits_offers_nothing_else() -> None:
+    at = await of(await registered(ramp=Ramp.parse("shadow 50% 100%", harm=0.05)))
+    assert plan(at).in_time is None
+    found = plan(at, 86_400.0)
+    assert (found.in_time, found.options, found.loosest) == (True, (), None)
+
+
+async def test_a_plan_that_does_not_fit_offers_what_does_with_the_approvals_that_are_left() -> None:
+    ramp = Ramp.parse("shadow 1% 25% 100%", approve="1% 100%")
+    found = plan(await of(await registered(ramp=ramp), traffic=50 / HOUR), 4 * 86_400.0)
+    assert found.in_time is False
+    assert {option.ramp: option.approve for option in found.options}["shadow 25% 100%"] == "100%"
+    assert found.loosest is None
+
+
+async def test_a_stage_at_which_a_branch_stands_is_never_left_out() -> None:
+    at = await of(await registered(ramp=Ramp.parse("shadow 1% 25% 100%")), traffic=50 / HOUR)
+    found = plan(replace(at, standing={0.01}), 4 * 86_400.0)
+    assert found.in_time is False
+    assert {option.ramp for option in found.options} <= {"shadow 1% 25% 100%"}
+
+
+async def test_where_nothing_fits_the_loosest_ramp_tells_why() -> None:
+    at = await of(await registered(gates=(gates.mismatches(),), ramp=Ramp.parse("shadow 50% 100%")), traffic=5 / HOUR)
+    found = plan(at, 86_400.0)
+    assert (found.in_time, found.options) == (False, ())
+    assert found.loosest is not None
+    assert (found.loosest.ramp, found.loosest.harm, found.loosest.waits_for) == (
+        "shadow 50% 100%", 0.1, ("mismatches",),
+    )  # fmt: skip
+
+
+async def test_a_simulation_tells_after_each_ramp_how_many_are_done() -> None:
+    at = await of(await registered(ramp=Ramp.parse("shadow 50% 100%", harm=0.05, soak="1m")))
+    told: list[int] = []
+    found = simulate(at, runs=3, seed=7, dice=random.Random, done=told.append)
+    assert told == [1, 2, 3]
+    assert (found.summary.runs, found.seed, found.start) == (3, 7, "shadow")
+    assert found == simulate(at, runs=3, seed=7, dice=random.Random)
+    assert found != simulate(at, runs=3, seed=8, dice=random.Random)
