@@ -30,7 +30,7 @@ def dashboard() -> Json:
         transitions(OF),
         [
             Section("Now", [Line(4, _now())]),
-            Section("Controller", [Line(7, [_leader(), _age(), _fenced()])]),
+            Section("Controller, and whom it tells", [Line(7, [_leader(), _age(), _fenced(), _told()])]),
             Section("From memory to the database", [Line(8, [_fill(), _waiting()]), Line(8, [_written(), _dropped()])]),
             Section("Shadow", [Line(8, [_steps(), _lost(), _blocked()])]),
             Section("Flags, hooks and faults", [Line(8, [_flags(), _no_answer(), _hooks(), _faults()])]),
@@ -112,6 +112,19 @@ def _fenced() -> Json:
         "Refused, because another leads since. One at a change of leader is how it should be; a steady stream is two "
         "that fight.",
         Query(f"sum by (job) (increase(rolloutkit_fenced_writes_total{{{OF}}}[{RANGE}]))", "{{job}}"),
+        unit="short",
+    )
+
+
+def _told() -> Json:
+    return graph(
+        "Messages to people",
+        "By target and how they ended. given_up, refused and dropped reached nobody; what shutdown left, the next "
+        "leader tells.",
+        Query(
+            f"sum by (target, outcome) (increase(rolloutkit_notifications_total{{{OF}}}[{RANGE}]))",
+            "{{target}} {{outcome}}",
+        ),
         unit="short",
     )
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from rollout import Branch, Breaker, Budget, Hedge, Reserve, Retry, Rollout, Shadow, record_usage
 from rollout.domain.call import Call
+from rollout_notify import Slack
 from tests.dashboards.exposition import Exposition
 from tests.support.apps import Served, application, by_user, monolith, profile, served, until
 
@@ -39,7 +40,9 @@ def live(scraped: Scraped) -> Exposition:
 
 async def _driven(folder: Path) -> Scraped:
     app = application(("GET", "/profile/{id}", monolith), ("GET", "/search/{id}", search))
-    async with served(folder, rollouts(), app, controller=True, tick_s=0.05, metrics_path="/metrics") as wrapped:
+    told = [Slack("http://127.0.0.1:9/nobody")]  # nothing is decided, so nobody is told
+    options: dict[str, Any] = {"controller": True, "tick_s": 0.05, "metrics_path": "/metrics", "notify": told}
+    async with served(folder, rollouts(), app, **options) as wrapped:
         first = await _scrape(wrapped)
         wrapped.stand({"orders": 0.5})
         for number in range(CALLS):
@@ -50,7 +53,7 @@ async def _driven(folder: Path) -> Scraped:
         await wrapped.settled("search")
         controller = wrapped.engine.controller
         assert controller is not None
-        await until(lambda: bool(controller.evidence()))
+        await until(lambda: controller.last_success_at is not None and bool(controller.evidence()))
         return Scraped(first, await _scrape(wrapped))
 
 

@@ -146,7 +146,7 @@ def test_a_folder_in_the_way_of_a_file_is_told_and_leaves_no_draft(tmp_path: Pat
 
 
 def test_an_installed_wheel_writes_the_same(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     installed = tmp_path / "site-packages"
