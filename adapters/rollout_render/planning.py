@@ -29,7 +29,7 @@ _BAR: Final = 10  # characters
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STYLES: Final = {End.completed: "green", End.rolled_back: "bold red", End.undecided: "yellow"}
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, 86_400, 365 * 86_400
 
 
 def planned(seen: Planned) -> RenderableType:
@@ -89,12 +89,13 @@ def busy(what: str) -> Iterator[None]:
 
 
 def _head(verb: str, about: About) -> list[RenderableType]:
-    ramp = f"{about.ramp} · harm budget {percent(about.harm)} · soak {duration_text(about.soak_s)}"
+    gates = f"gates: {', '.join(about.gates) or 'none'}"
+    policy = [f"harm budget {percent(about.harm)}", f"soak {duration_text(about.soak_s)}", gates]
     traffic = f"{traffic_text(about.traffic)} ({about.origins['traffic']})"
     return [
-        title(f"{verb} {about.rollout}/{about.unit}", ramp),
+        title(f"{verb} {about.rollout}/{about.unit}", about.ramp),
+        cell(" · ".join(policy), "dim"),
         cell(" · ".join([traffic, *_told(about)]), "dim"),
-        cell(f"gates: {', '.join(about.gates) or 'none'}", "dim"),
     ]
 
 
@@ -126,8 +127,10 @@ def _notes(about: About) -> Iterator[str]:
     """What is not in it."""
     if about.people:
         yield f"Not in it: {'; '.join(about.people)}."
-    if about.keyed and about.truth.users is None:
-        yield "Each caller counts once a stage: these are first calls. Where callers come back, add --sticky USERS."
+    if about.truth.users is not None:
+        yield "Each user counts once a stage: when all have called, there is no more evidence to come."
+    elif about.keyed:
+        yield "Each user counts once a stage: these are first calls. Where users come back, add --sticky USERS."
     if about.units > 1:
         yield f"{about.unit} is one of {about.units} that ramp side by side; name another one to look at it."
 
@@ -227,7 +230,7 @@ def _ends(tallies: Sequence[Tally]) -> RenderableType:
         )
         rows += [(cell(f"· {cause}", "dim"), cell(words.count(runs), "dim")) for cause, runs in tally.causes.items()]
     columns = ("end", "ramps", "share", "likely", "calls", "time")
-    return Padding.indent(table(columns, rows, right=columns[1:]), 2)
+    return Padding.indent(table(columns, rows, right=columns[1:], stretch="end"), 2)
 
 
 # Numbers, no more exact than they are
@@ -235,6 +238,8 @@ def _ends(tallies: Sequence[Tally]) -> RenderableType:
 
 def about_time(seconds: float) -> str:
     """``5954`` → ``"1h39m"``, ``500000`` → ``"5d19h"``, ``15000000`` → ``"174d"``: what is worth reading of it."""
+    if seconds >= 2 * _YEAR:
+        return f"{seconds / _YEAR:,.0f} years"
     for span, step in ((10 * _DAY, _DAY), (2 * _DAY, _HOUR), (10 * _HOUR, 10 * _MINUTE), (10 * _MINUTE, _MINUTE)):
         if seconds >= span:
             return duration_text(round(seconds / step) * step)

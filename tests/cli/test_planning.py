@@ -118,6 +118,17 @@ def test_outages_may_come_from_the_environment(run: Run) -> None:
 # What cannot be
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(
+    "words", [("plan", "profile", *SHORT), (*SIMULATED, "--worse-errors", "30%")], ids=["plan", "simulate"]
+)
+def test_every_screen_fits_its_terminal_and_nothing_is_cut(run: Run, words: tuple[str, ...], columns: int) -> None:
+    shown = run(*words, env={"COLUMNS": str(columns)}).stdout
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "…" not in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -163,8 +174,8 @@ def test_what_cannot_be_tried_is_refused_with_the_remedy(run: Run, words: tuple[
 
 
 def test_a_plan_claims_no_more_than_it_knows() -> None:
-    assert [about_time(value) for value in (10, 589, 5_954, 40_000, 200_000, 500_000, 15_000_000)] == [
-        "10s", "9m49s", "1h39m", "11h10m", "2d8h", "5d19h", "174d",
+    assert [about_time(value) for value in (10, 589, 5_954, 40_000, 200_000, 500_000, 15_000_000, 1e9)] == [
+        "10s", "9m49s", "1h39m", "11h10m", "2d8h", "5d19h", "174d", "32 years",
     ]  # fmt: skip
     assert [two_digits(value) for value in (0, 7, 5_934, 0.002034, 0.999)] == [0, 7, 5_900, 0.002, 1.0]
     assert [traffic_text(value) for value in (12_345, 100, 0.5, 5 / 3_600, 2 / 86_400)] == [
