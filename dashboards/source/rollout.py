@@ -192,7 +192,7 @@ def _durations() -> list[Json]:
 
 def _account() -> Json:
     held = f'sum by (branch) (max by (branch, gate) ({EVIDENCE}{{{OF}, side="rollback"}}))'
-    boundary = f"max(job_rollout:rolloutkit_rollback_boundary:max{{{WHOLE}}})"
+    boundary = f"max(job_rollout:rolloutkit_rollback_boundary:count{{{WHOLE}}})"
     return graph(
         "Account of each branch, and its boundary",
         "What all gates together hold against a branch. At the boundary, 100 times the number of branches, it is "
