@@ -31,7 +31,7 @@ from rollout.usecases.standpoint import Standpoint
 
 #: How far back recorded calls count, and the step in which they are read, in seconds.
 RECENT_S: Final = 86_400
-_STEP_S: Final = 600
+_STEP_S: Final = 60
 #: A mean cost of control that is as good as any other, in nano-dollars, where nothing is known.
 _SOME_NANO: Final = 1_000_000.0
 

@@ -101,7 +101,9 @@ def test_every_part_of_a_truth_can_be_chosen(run: Run) -> None:
     words = ("--latency", "20% faster", "--cost", "10% dearer", "--drift", "0.1%..0.2% over 2h")
     outages = ("--outage", "10%@5m for 1m", "--outage", "20%@20m for 30s")
     without = [word for word in SIMULATED[2:] if word not in ("--errors", "0.1%")]
-    result = run("simulate", "profile", "summary", *without, *words, *outages, "--worse-errors", "same")
+    result = run(
+        "simulate", "profile", "summary", *without, *words, *outages, "--worse-errors", "same", "--from", "shadow"
+    )
     assert result.exit_code == Exit.ok, result.output
     for text in (
         "errors 0.1%..0.2% over 2h", "20% faster", "a call (recorded)", "outage of 10% at 5m for 1m",

@@ -55,7 +55,7 @@ async def test_what_was_recorded_is_taken() -> None:
     backend = await registered()
     await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
     about = (await of(backend, traffic=None)).about
-    assert about.traffic == pytest.approx(10, rel=0.2)
+    assert about.traffic == pytest.approx(10, rel=0.02)
     truth = about.truth
     assert truth.errors == pytest.approx(0.002)
     assert truth.mismatches == pytest.approx(10 / 1_996)
