@@ -31,7 +31,10 @@ _LOST: Final = {
     "refused": ("lag", "queue", "bytes", "shutdown"),
     "dropped": ("shutdown", "queue_full", "unwritable"),
 }
-_HOOKS: Final = ("key", "context", "capture", "effects", "when", "meter", "aggregate", "view", "equal", "redact")
+_HOOKS: Final = (
+    *("key", "context", "capture", "effects", "when", "dispatch", "confidence", "transient"),
+    *("meter", "aggregate", "view", "equal", "redact"),
+)
 _FAULTS: Final = ("admit", "prepare", "start", "aggregate", "submit", "shadow", "noise", "reply_of", "reply_of_error")
 _UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")
 _BREAKERS: Final = {State.closed: 0, State.half_open: 1, State.open: 2}

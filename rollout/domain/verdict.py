@@ -160,7 +160,8 @@ def _not_now(context: Context) -> tuple[str, ...]:
     if context.waits_for:
         found.append(context.waits_for)
     if context.late_s > 0:
-        found.append(f"undecided: the deadline passed {duration_text(context.late_s)} ago, so a person decides: promote it by hand, or roll it back")
+        late = duration_text(context.late_s)
+        found.append(f"undecided: the deadline passed {late} ago, so a person promotes it by hand, or rolls it back")
     if context.approval:
         found.append(f"a person must approve {percent(context.target)}")
     if not context.auto:
