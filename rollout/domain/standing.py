@@ -182,7 +182,7 @@ def _late(policy: Policy, state: BranchState, context: Context) -> str:
         f"the deadline of {duration_text(policy.ramp.deadline_s or 0.0)} passed {duration_text(context.late_s)} ago"
     )
     thing = f"{state.rollout} {state.branch}"
-    return f"{passed}; a person decides: rollout promote {thing} --force, or begin again: rollout reset {thing}"
+    return f"{passed}; a person decides: rollout promote {thing}, or begin again: rollout reset {thing}"
 
 
 def _waits(policy: Policy, state: BranchState, context: Context) -> tuple[Word, str] | None:

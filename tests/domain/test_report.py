@@ -129,7 +129,7 @@ def test_after_the_deadline_a_person_decides_whether_the_gates_pass_or_not(grade
     found = standing(state(), finding(grade), policy=sample_policy(ramp=LATE))
     assert found.word is Word.undecided
     assert found.why == (
-        "the deadline of 10m passed 1m40s ago; a person decides: rollout promote profile orders --force, "
+        "the deadline of 10m passed 1m40s ago; a person decides: rollout promote profile orders, "
         "or begin again: rollout reset profile orders"
     )
 
