@@ -75,20 +75,26 @@ class Blocks:
         return None
 
 
-class Rollback:
-    """A gate on errors with all its capital at the start (w₀ = 1)."""
+class Funded:
+    """A gate on errors, funded as an account does it: 0.4 at its start, 0.4 over the entries of ``stages`` live stages,
+    0.2 block by block.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, stages: int) -> None:
         self.gate = TwoSample("rollback")
-        self.gate.fund(1 - START)
         self.log_e = self.gate.log_e
+        self._stages = stages
         self._blocks = Blocks()
+        self._block = 0
 
     def enter(self) -> None:
         """A live stage begins."""
+        self.gate.fund(START / self._stages)
 
     def fund(self) -> None:
         """A block is to be bet on."""
+        self._block += 1
+        self.gate.fund(restart_weight(self._block))
 
     def look(self, look: Look) -> float:
         """The logarithm of E after a look."""
@@ -99,21 +105,11 @@ class Rollback:
         return self.log_e
 
 
-class Funded(Rollback):
-    """The same gate, funded as an account does it: 0.4 at its start, 0.4 over the entries of ``stages`` live stages,
-    0.2 block by block.
-    """
-
-    def __init__(self, stages: int) -> None:
-        super().__init__()
-        self.gate = TwoSample("rollback")
-        self.log_e = self.gate.log_e
-        self._stages = stages
-        self._block = 0
+class AllAtOnce(Funded):
+    """The same gate with all its capital at its only entry (w₀ = 1)."""
 
     def enter(self) -> None:
-        self.gate.fund(START / self._stages)
+        self.gate.fund(1 - START)
 
     def fund(self) -> None:
-        self._block += 1
-        self.gate.fund(restart_weight(self._block))
+        """Nothing is left."""

@@ -14,7 +14,7 @@ from random import Random
 
 from rollout.domain.simulation.draws import Chance, Spread
 from rollout.domain.stats import START, LatencyRollback, OneSample, PairSign, information
-from tests.bench.gates.arms import Dice, Funded, Rollback
+from tests.bench.gates.arms import AllAtOnce, Dice, Funded
 
 ALPHA = 0.05
 LIMIT = log(1 / ALPHA)
@@ -40,7 +40,7 @@ def calls_until_found(job: tuple[tuple[Change, bool], int]) -> int:
     """Calls from the start on, of a change, in the run of that number; ``True``: all capital is there at once."""
     (change, at_once), number = job
     control, candidate, share = change
-    gate = Rollback() if at_once else Funded(LIVE_STAGES)
+    gate = (AllAtOnce if at_once else Funded)(LIVE_STAGES)
     gate.enter()
     dice, calls = Dice(f"delay {change} {number}"), 0
     while gate.log_e < LIMIT:

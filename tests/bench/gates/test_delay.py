@@ -28,7 +28,7 @@ RUNS = 1_000
 CLEAN = {LOOK: (100, 500, 2_500), 100: (100, 500, 1_000)}
 RUNS_AFTER = 200
 #: How near a median must be to what is said.
-WITHIN = 0.25
+WITHIN = 0.15
 
 
 def text_of(change: Change) -> str:
