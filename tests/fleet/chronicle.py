@@ -50,6 +50,7 @@ class Chronicle:
         self.broken: list[str] = []
         self.lines: list[str] = []
         self.changes = 0
+        self.listeners: list[Callable[[], None]] = []
         self.changed_at: list[float] = []
         self.policies: list[Policy] = []
         self.entered: dict[tuple[str, int], float] = {}  # (unit, entry) → when
@@ -165,6 +166,8 @@ class Chronicle:
     def _changed(self) -> None:
         self.changes += 1
         self.changed_at.append(self._timeline.now)
+        for notify in self.listeners:
+            notify()
 
     # Who leads
 

@@ -79,7 +79,7 @@ class Fleet:
         self.timeline = timeline
         self.outage = Outage()
         self.bad = dict.fromkeys(self.units, HEALTHY)
-        self.traffic = Traffic(dice.uniform(2.5, 4.5))
+        self.traffic = Traffic(dice.uniform(2.5, 4.0))
         self.processes: list[Process] = []
         self.suffering: list[str] = []
         self.well_since = 0.0
@@ -214,7 +214,9 @@ class Fleet:
         holder = dice.choice((f"p{slot}", who))  # with the same name, as in a container, or with its own
         clock = ProcessClock(self.timeline, dice.uniform(-3600.0, 3600.0), dice.uniform(-2e-4, 2e-4))
         self.chronicle.say(f"{who} begins as {holder}")
-        return Process(who, holder, self.declared, clock, self.world)
+        process = Process(who, holder, self.declared, clock, self.world)
+        self.chronicle.listeners.append(process.notify)
+        return process
 
     def leading(self, otherwise: int) -> int:
         """The slot that leads; another where nobody does."""

@@ -21,8 +21,8 @@ from tests.fleet.timeline import Strand, Timeline, until
 from tests.fleet.wire import Outage, Wire
 
 _RECORD_S: Final = 0.05  # from the settle time of a second until it is written
-_AGAIN_S: Final = 0.125
-_HEAR_S: Final = 0.6
+_AGAIN_S: Final = 0.25
+_HEAR_S: Final = 0.5  # from a decision, at most
 _CLOCK_S: Final = 10.0
 _CALLS_S: Final = 1.0
 
@@ -89,13 +89,16 @@ class Process:
         self._world = world
         self._revision = -1
         self._controllers = 0
+        self._hearing = False
+        self._frozen_until = 0.0
         self._began_tick = 0.0
-        self._spawn("begins", self._begin())
+        self._spawn("begins", self._begin(), world.dice.random())
 
     # Its strands
 
-    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, object]) -> Strand:
-        strand = self._world.timeline.spawn(f"{self.who} {name}", coroutine, self._world.dice.random())
+    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, object], after_s: float) -> Strand:
+        strand = self._world.timeline.spawn(f"{self.who} {name}", coroutine, after_s)
+        strand.held_until = self._frozen_until
         self.strands.append(strand)
         return strand
 
@@ -108,17 +111,19 @@ class Process:
         while self.standing is None:
             try:
                 await stores.register(self.declared, self.who)
+                changes = self._world.chronicle.changes
                 self.hear(await stores.load())
+                self.heard = changes
             except DatabaseError:
                 await self._wait(2.0)
+        self.notify()  # of what was decided meanwhile
         self.recorder = Recorder(stores, process=self.who, seal=self.counting.seal)
         for name, work in (
             ("serves", self._serve()),
-            ("hears", self._hear()),
             ("keeps time", self._keep_time()),
             ("records", self._record()),
         ):
-            self._spawn(name, work)
+            self._spawn(name, work, self._world.dice.random())
         self.control()
 
     def control(self) -> None:
@@ -130,7 +135,7 @@ class Process:
         self.controller = Controller(
             stores, stores, self.clock, self.holder, notifier=teller, sleep=self._between_ticks
         )
-        self.ticking = self._spawn("ticks", self.controller.run())
+        self.ticking = self._spawn("ticks", self.controller.run(), self._world.dice.random())
         self.ticking.before = self._fate
 
     async def _between_ticks(self, seconds: float) -> None:
@@ -156,15 +161,23 @@ class Process:
             if count and world.traffic.flows:
                 self.counting.calls(count, self.standing, [world.bad[plan.name] for plan in self.standing.plans])
 
+    def notify(self) -> None:
+        """Something was decided: it hears of that a moment later."""
+        if not self.over and not self._hearing and self.standing is not None:
+            self._hearing = True
+            self._spawn("hears", self._hear(), _HEAR_S * self._world.dice.random())
+
     async def _hear(self) -> None:
+        """Load until nothing is newer than what was loaded, however long that takes."""
         stores: Any = self.wire
-        while True:
-            await self._wait(_HEAR_S)
-            changes = self._world.chronicle.changes
-            if not self.deaf and changes > self.heard:
+        while self.heard < (changes := self._world.chronicle.changes):
+            if not self.deaf:
                 with suppress(DatabaseError):
                     self.hear(await stores.load())
                     self.heard = changes
+                    continue
+            await self._wait(_AGAIN_S)
+        self._hearing = False
 
     async def _keep_time(self) -> None:
         stores: Any = self.wire
@@ -181,10 +194,10 @@ class Process:
     async def _record(self) -> None:
         """Write each second soon after its settle time; where that failed, try again, ever more slowly."""
         assert self.recorder is not None
-        delay = _AGAIN_S
+        delay = _AGAIN_S / 2
         while True:
             if await self.recorder.write_all():
-                delay = _AGAIN_S
+                delay = _AGAIN_S / 2
                 sealed = self.clock.monotonic() + self.counting.offset - self.declared.settle_s - _RECORD_S
                 await self._wait(1.0 - sealed % 1.0)
             else:
@@ -240,8 +253,9 @@ class Process:
 
     def freeze(self, seconds: float) -> None:
         """Nothing of it runs for so long; then it goes on where it stood."""
+        self._frozen_until = self._world.timeline.now + seconds
         for strand in self.strands:
-            strand.held_until = self._world.timeline.now + seconds
+            strand.held_until = self._frozen_until
 
 
 class _Notifier:
