@@ -10,6 +10,13 @@ from rollout_render.doors import Exit
 from rollout_render.planning import about_time, bar, traffic_text, two_digits
 from tests.cli.conftest import Run, parsed
 
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences are looked for whole, so nothing may break them."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 SHORT = ("--ramp", "shadow 50% 100%", "--harm", "5%", "--traffic", "5/s", "--errors", "0.1%", "--mismatches", "0%")
 QUIET = ("--ramp", "shadow 1% 25% 100%", "--harm", "1%", "--traffic", "50/h", "--errors", "0.1%", "--mismatches", "0%")
 
