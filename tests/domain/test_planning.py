@@ -139,11 +139,18 @@ def test_the_worst_that_gets_through_is_that_of_ramps_with_dice() -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("traffic", [5 / HOUR_S, 1.0, 100.0])
-@pytest.mark.parametrize("errors", [0.001, 0.01])
-@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize(
+    ("traffic", "errors", "keyed"),
+    [
+        (5 / HOUR_S, 0.001, False),
+        (1.0, 0.001, True),
+        (100.0, 0.001, False),
+        (5 / HOUR_S, 0.01, True),
+        (1.0, 0.01, False),
+    ],
+)
 def test_the_worst_that_gets_through_is_that_of_many_ramps(traffic: float, errors: float, keyed: bool) -> None:
-    agrees(scenario(DEFAULT, traffic=traffic, truth=Truth(errors=errors), keyed=keyed), 100)
+    agrees(scenario(DEFAULT, traffic=traffic, truth=Truth(errors=errors), keyed=keyed), 60)
 
 
 # What fits
