@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import isfinite
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -81,28 +82,39 @@ class Evidence:
 
 def html_report(report: Report) -> str:
     """The whole page."""
-    style = _shipped("report.css")
+    style = _shipped("page.css") + report_style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            r=report,
-            style=Markup(style),
-            style_hash=digest,
-            tone=TONES[report.verdict.word],
-            tones=TONES,
-            gates=[(finding, *_gauge(finding)) for finding in unique(report.gates)],
-            evidence=_evidence(report),
-            others=any(words.other_ends(line) for line in report.outcomes),
-            besides=any(words.besides(line) for line in report.outcomes),
-            latency=_latency(report.latency),
-            ramps=_ramps(report),
-            trends=_trends(report),
-            ends=_ends(report),
-            most=max((m.share or 0.0 for m in report.mismatches), default=0.0) or 1.0,
-        )
+        _environment().get_template("report.html.j2").render(style=Markup(style), style_hash=digest, **_parts(report))
     )
+
+
+def report_article(report: Report) -> Markup:
+    """The report as one element, for a page that shows it in place. It needs ``report_style``, and no script."""
+    return Markup(_environment().get_template("report.body.j2").render(**_parts(report)))
+
+
+def report_style() -> str:
+    """The stylesheet of ``report_article``; every rule of it holds inside that element only."""
+    return _shipped("report.css")
+
+
+def _parts(report: Report) -> dict[str, Any]:
+    """What the template shows."""
+    return {
+        "r": report,
+        "tone": TONES[report.verdict.word],
+        "tones": TONES,
+        "gates": [(finding, *_gauge(finding)) for finding in unique(report.gates)],
+        "evidence": _evidence(report),
+        "others": any(words.other_ends(line) for line in report.outcomes),
+        "besides": any(words.besides(line) for line in report.outcomes),
+        "latency": _latency(report.latency),
+        "ramps": _ramps(report),
+        "trends": _trends(report),
+        "ends": _ends(report),
+        "most": max((m.share or 0.0 for m in report.mismatches), default=0.0) or 1.0,
+    }
 
 
 def _shipped(name: str) -> str:

@@ -19,7 +19,7 @@ from rollout.domain.report_values import Outcomes
 from rollout.domain.state import Decision, Trigger
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
-from rollout_render.page import html_report
+from rollout_render.page import html_report, report_article, report_style
 from rollout_render.text import text_report
 from tests.render.story import NAME, findings, story, told
 from tests.support import thresholds
@@ -77,6 +77,18 @@ async def test_its_policy_allows_no_script_and_just_this_style(report: Report) -
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'sha256-{digest}'" in page
     assert "unsafe" not in page
+
+
+async def test_another_page_can_show_it_in_place_and_keeps_its_own_looks(report: Report) -> None:
+    article = report_article(report)
+    reader = read(article)
+    assert reader.open == []
+    (first, attributes), *_ = reader.tags
+    assert (first, attributes) == ("article", {"class": "rollout-report"})
+    assert str(article).rstrip().endswith("</article>")
+    assert article in html_report(report)
+    selectors = re.findall(r"^[^\s}][^{]*", report_style(), re.MULTILINE)
+    assert [selector.strip() for selector in selectors] == [".rollout-report"]
 
 
 async def test_it_answers_the_questions_of_a_stranger(report: Report) -> None:
