@@ -34,6 +34,7 @@ _LEASE_S: Final = 10.0
 _HOUSEKEEPING_S: Final = 60.0
 _MOST_LOG_E: Final = 690.0
 _MOST_HEARD: Final = 50  # decisions between two ticks
+_SAVED_AT_ONCE: Final = 100  # units
 
 log = logging.getLogger("rollout.controller")
 
@@ -192,12 +193,13 @@ class Controller:
             return None
 
     async def _save(self, lease: Lease) -> None:
-        """Store what is new of the evidence."""
-        due = {unit: evidence for unit, evidence in self._evidence.items() if evidence.is_due()}
-        if due:
-            checkpoints = [evidence.checkpoint(*unit) for unit, evidence in due.items()]
-            await self._state.save_checkpoints(checkpoints, lease)
-            for evidence in due.values():
+        """Store what is new of the evidence, some units at a time: the states of a thousand, all in memory at once,
+        would set the collector to work."""
+        due = [unit for unit, evidence in self._evidence.items() if evidence.is_due()]
+        for start in range(0, len(due), _SAVED_AT_ONCE):
+            some = {unit: self._evidence[unit] for unit in due[start : start + _SAVED_AT_ONCE]}
+            await self._state.save_checkpoints([evidence.checkpoint(*unit) for unit, evidence in some.items()], lease)
+            for evidence in some.values():
                 evidence.saved()
 
     async def _hear_people(self, snapshot: Snapshot) -> None:

@@ -58,6 +58,7 @@ class Desk:
     def _take(self, snapshot: Snapshot) -> None:
         self._states = dict(snapshot.states.get(self._policy.rollout, {}))
         self._flags, self._now = snapshot.flags, snapshot.now
+        self._cases: dict[str, Case] = {}
 
     def cases(self) -> list[Case]:
         """The units of which there is evidence to be read: those that run, and stand as one."""
@@ -65,7 +66,12 @@ class Desk:
         return [case for case in cases if _runs(case) and aligned(case.members)]
 
     def _case(self, unit: str) -> Case:
-        return Case(policy=self._policy, unit=unit, states=self._states, flags=self._flags, now=self._now)
+        """Made once as long as nothing moves: a tick asks twice for each of a thousand units."""
+        case = self._cases.get(unit)
+        if case is None:
+            case = Case(policy=self._policy, unit=unit, states=self._states, flags=self._flags, now=self._now)
+            self._cases[unit] = case
+        return case
 
     async def decide(self, unit: str, evidence: Evidence | None) -> None:
         """Judge and act. ``evidence``: all that is closed of it, None if there was none to be read."""
@@ -79,7 +85,8 @@ class Desk:
         elif evidence is not None and evidence.is_of(case):
             if evidence.broken is not None:
                 raise evidence.broken
-            case = replace(case, behind_s=evidence.behind_s)
+            if evidence.behind_s:
+                case = replace(case, behind_s=evidence.behind_s)
             verdict = self.verdicts[unit] = judge(case, evidence.findings(case))
             if verdict.action is not Action.hold:
                 await self._carry_out(unit, verdict)
@@ -138,6 +145,7 @@ class Desk:
         )
         for state in await self._state.transition(decided):
             self._states[state.branch] = state
+        self._cases.clear()
         self._noted(decided)
 
 

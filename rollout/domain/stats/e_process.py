@@ -56,7 +56,7 @@ class EProcess(ABC):
     A rollback gate starts with ``START`` and is funded later (``fund``); a promotion gate starts with 1, all there is.
     """
 
-    __slots__ = ("_logs", "_shares", "side")
+    __slots__ = ("_log_e", "_logs", "_shares", "side")
 
     def __init__(self, side: Side, shares: Sequence[float]) -> None:
         """``shares``: how each capital is spread over the bets; they add up to 1."""
@@ -67,12 +67,19 @@ class EProcess(ABC):
 
     def _begin(self) -> None:
         capital = START if self.side == "rollback" else 1.0
-        self._logs = [log(capital * share) for share in self._shares]
+        self._hold([log(capital * share) for share in self._shares])
+
+    def _hold(self, logs: list[float]) -> None:
+        """Have so much capital on each bet. Its sum is asked for far more often than it changes, so it is kept."""
+        self._logs = logs
+        self._log_e: float | None = None
 
     @property
     def log_e(self) -> float:
         """log E now: finite, and at least log(1/α) where the null is refuted at α."""
-        return log_sum_exp(self._logs)
+        if self._log_e is None:
+            self._log_e = log_sum_exp(self._logs)
+        return self._log_e
 
     def fund(self, weight: float) -> None:
         """Begin each bet once more beside itself, with ``weight`` in (0, 1] of new capital spread over them: a restart.
@@ -84,7 +91,7 @@ class EProcess(ABC):
             raise ValueError("a promotion gate has all its capital from the start: take `fresh()` for a new stage")
         if not 0 < weight <= 1:
             raise ValueError(f"{weight} is no capital to fund a gate with: give more than 0 and at most 1")
-        self._logs = [_log_add(held, log(weight * share)) for held, share in zip(self._logs, self._shares, strict=True)]
+        self._hold([_log_add(held, log(weight * share)) for held, share in zip(self._logs, self._shares, strict=True)])
 
     def fresh(self) -> Self:
         """The same test with the same past of control and the capital of a start, for a new account or stage."""
@@ -103,7 +110,7 @@ class EProcess(ABC):
 
     def _grow(self, log_es: Sequence[float]) -> None:
         """Multiply the capital of each bet by what it returned."""
-        self._logs = [held + gained for held, gained in zip(self._logs, log_es, strict=True)]
+        self._hold([held + gained for held, gained in zip(self._logs, log_es, strict=True)])
 
     def _logs_state(self) -> list[float | None]:
         """JSON has no −∞ (a bet that lost all): None."""
@@ -117,7 +124,7 @@ class EProcess(ABC):
                 f"the state of a {type(self).__name__} needs {len(self._shares)} numbers in `logs`, "
                 f"not {state['logs']!r}: start new evidence"
             )
-        self._logs = logs
+        self._hold(logs)
 
 
 def _log_add(one: float, other: float) -> float:
