@@ -71,6 +71,22 @@ class Conflict(RolloutError):
     """Somebody else changed the same thing first: nothing was written. Read again and decide again."""
 
 
+class Outdated(Conflict):
+    """A change was asked for by somebody who had not seen what happened since: nothing was written.
+
+    ``since``: the decisions that they had not seen, newest first; the message tells them.
+    """
+
+    def __init__(self, thing: str, since: Sequence[Any]) -> None:
+        self.thing, self.since = thing, tuple(since)
+        lines = "".join(
+            f"\n  - #{one.number} {one.action} by {one.actor}{f': {one.reason}' if one.reason else ''}" for one in since
+        )
+        super().__init__(
+            f"{thing} has changed since you looked, nothing was written. Look again and decide again.{lines}"
+        )
+
+
 class Fenced(Conflict):
     """The writer no longer leads (its lease epoch is over): nothing was written."""
 

@@ -6,23 +6,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import isfinite
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.report import Report
-from rollout.domain.report_evidence import account_of, of_account
+from rollout.domain.report_evidence import UnitEvidence, account_of, of_account
 from rollout.domain.report_values import Latency, Point
-from rollout.domain.standing import Word
+from rollout.domain.standing import Standing, Word
 from rollout.domain.state import Decision
 from rollout_render import svg, words
 from rollout_render.clean import clean
@@ -104,14 +104,13 @@ def _parts(report: Report) -> dict[str, Any]:
     return {
         "r": report,
         "tone": TONES[report.verdict.word],
-        "tones": TONES,
-        "gates": [(finding, *_gauge(finding)) for finding in unique(report.gates)],
-        "evidence": _evidence(report),
+        "gates": gauged(report.gates),
+        "evidence": weighed(report.evidence, report.branches),
         "others": any(words.other_ends(line) for line in report.outcomes),
         "besides": any(words.besides(line) for line in report.outcomes),
         "latency": _latency(report.latency),
         "ramps": _ramps(report),
-        "trends": _trends(report),
+        "trends": trends(report.curves, *_ends(report)),
         "ends": _ends(report),
         "most": max((m.share or 0.0 for m in report.mismatches), default=0.0) or 1.0,
     }
@@ -123,8 +122,13 @@ def _shipped(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
+    return environment(FunctionLoader(_shipped))
+
+
+def environment(loader: BaseLoader) -> Environment:
+    """Templates that escape whatever they are given, and say numbers, times and decisions as the report does."""
     made = Environment(
-        loader=FunctionLoader(_shipped),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -152,13 +156,18 @@ def _environment() -> Environment:
         "other_ends": words.other_ends,
         "besides": words.besides,
     }
-    made.globals |= {"bar": svg.bar, "measured": words.measured}
+    made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}
     return made
 
 
 def _text(thing: object, limit: int = 160) -> str:
     """Clean and bounded; the template escapes it."""
     return clean(words.stored(thing), limit)
+
+
+def gauged(findings: Iterable[Finding]) -> list[tuple[Finding, Markup, str]]:
+    """Each finding once, with its gauge and its tone."""
+    return [(finding, *_gauge(finding)) for finding in unique(findings)]
 
 
 def _gauge(finding: Finding) -> tuple[Markup, str]:
@@ -170,12 +179,12 @@ def _gauge(finding: Finding) -> tuple[Markup, str]:
     return svg.bar(finding.observed / scale, tone, finding.limit / scale), tone
 
 
-def _evidence(report: Report) -> list[Evidence]:
+def weighed(evidence: Iterable[UnitEvidence], standings: Iterable[Standing]) -> list[Evidence]:
     """Each unit's curves, and a row for each gate."""
-    standings = {standing.unit: standing for standing in report.branches}
+    by_unit = {standing.unit: standing for standing in standings}
     drawn = []
-    for found in report.evidence:
-        standing = standings[found.unit]
+    for found in evidence:
+        standing = by_unit[found.unit]
         counted = {finding.gate: finding for finding in of_account(standing.findings)}
         rows = [_weighed(counted[gate], gate_style(index)) for index, gate in enumerate(found.gates) if gate in counted]
         if (account := account_of(standing.findings)) is not None and len(rows) > 1:
@@ -259,11 +268,11 @@ class Trend:
     drawing: Markup
 
 
-def _trends(report: Report) -> list[tuple[str, list[Trend]]]:
-    """Calls of the rollout; for each unit p95 of both sides, bad calls, and what differed."""
-    left, right = _ends(report)
+def trends(curves: Mapping[str, Sequence[Point]], left: float, right: float) -> list[tuple[str, list[Trend]]]:
+    """Calls of the rollout; for each unit p95 of both sides, bad calls, and what differed. From ``left`` to ``right``,
+    epoch seconds."""
     drawn = []
-    for unit, points in report.curves.items():
+    for unit, points in curves.items():
         kinds = _KINDS if unit else _WHOLE
         charts = [chart for kind in kinds if (chart := _trend(kind, points, left, right)) is not None]
         if charts:

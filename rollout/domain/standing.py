@@ -45,7 +45,7 @@ class Standing:
 
     ``at``: ``"25%"`` or ``"shadow"``; ``next``: the stage after it, ``""`` at the last. ``left_s``: seconds of
     soaking that are left, 0 when over. ``why``: one sentence. ``findings``: of the branch's unit, newest look. Times
-    are epoch seconds.
+    are epoch seconds. ``version``: of its state, which every change raises.
     """
 
     rollout: str
@@ -64,6 +64,7 @@ class Standing:
     soak_s: float
     left_s: float
     required: bool
+    version: int
     approved: float | None = None
     cause: str = ""
     findings: Sequence[Finding] = ()
@@ -129,6 +130,7 @@ def _stand(
         soak_s=policy.ramp.soak_at(min(max(state.stage, 0), policy.ramp.last)),
         left_s=round(context.soak_left_s, 3),
         required=branch.required,
+        version=state.version,
         approved=state.approved,
         cause=state.cause,
         findings=findings,

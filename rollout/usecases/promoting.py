@@ -27,7 +27,7 @@ from rollout.domain.verdict import Action, Context
 from rollout.errors import IllegalTransition, Refused
 from rollout.ports import Backend
 from rollout.usecases.standpoint import Standpoint
-from rollout.usecases.steering import Plan, Steered, carry_out, judge_now
+from rollout.usecases.steering import Plan, Seen, Steered, carry_out, judge_now
 
 
 async def promote(
@@ -39,12 +39,14 @@ async def promote(
     force: bool = False,
     reason: str = "",
     actor: str,
+    seen: Seen | None = None,
 ) -> Steered:
     """Move one step up the ramp, or ``to`` a share of it (``"25%"``, ``0.25``). Without a branch: every active one,
     all or none.
 
     Refused while a gate is not through, and during soak, freeze and before an approval. ``force`` skips these; it never
     skips a flag that is closed for everybody, nor a branch that this one comes after and that is not that far.
+    ``seen``: refused with ``Outdated`` if it is not how things stand any more.
     """
     share = _share(to)
 
@@ -68,15 +70,22 @@ async def promote(
             raise _refused(rollout, "promoted", refusals, forced=force)
         return Plan(moves=tuple(ready), findings=tuple(findings))
 
-    return await carry_out(backend, rollout, Event.promote, plan, f"forced: {reason}" if force else reason, actor)
+    said = f"forced: {reason}" if force else reason
+    return await carry_out(backend, rollout, Event.promote, plan, said, actor, seen)
 
 
 async def approve(
-    backend: Backend, rollout: str, branch: str | None = None, *, reason: str = "", actor: str
+    backend: Backend,
+    rollout: str,
+    branch: str | None = None,
+    *,
+    reason: str = "",
+    actor: str,
+    seen: Seen | None = None,
 ) -> Steered:
     """Let a branch enter the stage that waits for a person. The last gate: refused before soak and gates are through.
 
-    A regression after it still blocks the step.
+    A regression after it still blocks the step. ``seen``: as for ``promote``.
     """
 
     async def plan(at: Standpoint) -> Plan:
@@ -93,7 +102,7 @@ async def approve(
         found = tuple(move for unit in waiting for move in moves(at.policy, at.states, unit, Event.approve))
         return Plan(moves=found, findings=tuple(findings))
 
-    return await carry_out(backend, rollout, Event.approve, plan, reason, actor)
+    return await carry_out(backend, rollout, Event.approve, plan, reason, actor, seen)
 
 
 def _steps(at: Standpoint, branch: str | None, to: float | None) -> dict[str, float]:

@@ -3,7 +3,9 @@
 Each takes a ``Backend``, names a rollout and (left out: all of it) a branch or a group, and answers with a frozen
 value. What was refused changes nothing: ``UnknownName`` (with the nearest), ``IllegalTransition`` (with the legal
 events), ``Refused`` (with what stands in the way and what to do). A change that meets another one is decided anew on
-what that left; ``Conflict`` if it keeps meeting them. ``DatabaseError`` says that the database cannot be used.
+what that left; ``Conflict`` if it keeps meeting them. ``seen``, where a verb takes it, is what the person looked at:
+``Outdated`` if it is not how things stand any more. A rollback takes none: whatever changed, it is what was asked for.
+``DatabaseError`` says that the database cannot be used.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from rollout.usecases.flags import clear_flag, list_flags, set_flag
 from rollout.usecases.housekeeping import purge
 from rollout.usecases.promoting import approve, promote
 from rollout.usecases.standpoint import Standpoint
-from rollout.usecases.steering import Plan, Steered, carry_out, judge_now
+from rollout.usecases.steering import Plan, Seen, Steered, carry_out, judge_now
 
 __all__ = [
     "Checked",
+    "Seen",
     "Steered",
     "approve",
     "check",
@@ -64,14 +67,30 @@ async def rollback(
     return await carry_out(backend, rollout, Event.rollback, plan, reason, actor)
 
 
-async def pause(backend: Backend, rollout: str, branch: str | None = None, *, reason: str = "", actor: str) -> Steered:
+async def pause(
+    backend: Backend,
+    rollout: str,
+    branch: str | None = None,
+    *,
+    reason: str = "",
+    actor: str,
+    seen: Seen | None = None,
+) -> Steered:
     """Keep the share and take no step up until ``resume``. It is still judged, and rolled back on a breach."""
-    return await _simple(backend, rollout, branch, Event.pause, reason, actor)
+    return await _simple(backend, rollout, branch, Event.pause, reason, actor, seen)
 
 
-async def resume(backend: Backend, rollout: str, branch: str | None = None, *, reason: str = "", actor: str) -> Steered:
+async def resume(
+    backend: Backend,
+    rollout: str,
+    branch: str | None = None,
+    *,
+    reason: str = "",
+    actor: str,
+    seen: Seen | None = None,
+) -> Steered:
     """Go on: after a pause where it stood, soak clock included; after a rollback from shadow, with new evidence."""
-    return await _simple(backend, rollout, branch, Event.resume, reason, actor)
+    return await _simple(backend, rollout, branch, Event.resume, reason, actor, seen)
 
 
 async def reset(backend: Backend, rollout: str, branch: str | None = None, *, reason: str = "", actor: str) -> Steered:
@@ -89,7 +108,15 @@ async def check(backend: Backend, rollout: str, branch: str | None = None) -> li
     return found
 
 
-async def _simple(backend: Backend, rollout: str, branch: str | None, event: Event, reason: str, actor: str) -> Steered:
+async def _simple(
+    backend: Backend,
+    rollout: str,
+    branch: str | None,
+    event: Event,
+    reason: str,
+    actor: str,
+    seen: Seen | None = None,
+) -> Steered:
     """An event that asks no gate: on the branch named, or on all for which it is legal; on none, the first refusal."""
 
     async def plan(at: Standpoint) -> Plan:
@@ -107,7 +134,7 @@ async def _simple(backend: Backend, rollout: str, branch: str | None, event: Eve
                     found.append(move)
         return Plan(moves=tuple(found))
 
-    return await carry_out(backend, rollout, event, plan, reason, actor)
+    return await carry_out(backend, rollout, event, plan, reason, actor, seen)
 
 
 def _rolled_back_already(at: Standpoint, branch: str | None) -> str:
