@@ -26,7 +26,7 @@ from rollout_render.doors import (
     rollout_name,
     since,
 )
-from rollout_wiring import commands, groups, notifying, planning
+from rollout_wiring import commands, groups, notifying, planning, whatif
 from rollout_wiring.commands import Steering, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -274,6 +274,7 @@ def _steer(who: dict[str, Any], verb: Steering) -> None:
 for command in (
     planning.plan,
     planning.simulate,
+    whatif.whatif,
     groups.init,
     groups.apply,
     groups.config,

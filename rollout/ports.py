@@ -51,7 +51,8 @@ class FlagSource(Protocol):
 @dataclass(slots=True)
 class RunRecord:
     """One branch of a trial. ``outcome``: ok, answered, error, hard_timeout, rejected, skipped, cancelled, shutdown.
-    ``mode``: live or shadow.
+    ``mode``: live or shadow. ``reason``: why it did not begin. ``confidence``: how sure it was of its part, in [0, 1];
+    None where nobody asked, or it could not say.
     """
 
     branch: str
@@ -64,6 +65,8 @@ class RunRecord:
     cost_nano: int | None = None
     model: str = ""
     error: str = ""
+    reason: str = ""
+    confidence: float | None = None
 
 
 @dataclass(slots=True)

@@ -180,6 +180,8 @@ branch_runs = _table(
     _number("cost_nano", null=True),
     _text("model"),
     _text("error"),
+    Column("reason", Text, nullable=False, server_default=""),  # why it did not begin
+    _real("confidence", null=True),
     PrimaryKeyConstraint("trial", "position", name="rollout_branch_runs_pk"),
     rowid=False,
 )

@@ -75,6 +75,7 @@ class BranchState:
 class BranchPolicy:
     """What a policy says of one branch. ``unit``: the name of what moves and is judged together. ``reserve_tokens``,
     ``reserve_nano`` (nano-dollars) and ``reserve_s``: what a run needs of the call's budget to begin.
+    ``escalate_below``: of a second opinion, the confidence in [0, 1] below which it is asked for.
     """
 
     name: str
@@ -85,7 +86,9 @@ class BranchPolicy:
     flag: str | None = None
     part: str | None = None
     sla_s: float | None = None
+    soft_timeout_s: float | None = None
     hard_timeout_s: float = 10.0
+    escalate_below: float | None = None
     effects: str = "safe"
     reserve_tokens: int = 0
     reserve_nano: int = 0
@@ -190,7 +193,9 @@ class Policy:
                     "flag": b.flag,
                     "part": b.part,
                     "sla_s": b.sla_s,
+                    "soft_timeout_s": b.soft_timeout_s,
                     "hard_timeout_s": b.hard_timeout_s,
+                    "escalate_below": b.escalate_below,
                     "effects": b.effects,
                     "reserve_tokens": b.reserve_tokens,
                     "reserve_nano": b.reserve_nano,

@@ -45,6 +45,7 @@ class BranchRun(RunContext):
     part: Any = None
     error: BaseException | None = None
     reason = ""
+    confidence: float | None = None  # of its part, in [0, 1], where a second opinion was weighed
     began = False
     attempts = 1  # begun, hedges included
     hedges = 0

@@ -51,14 +51,16 @@ def _wanted(fan: FanOut, run: BranchRun) -> bool:
 
 def _is_sure(fan: FanOut, run: BranchRun, threshold: float) -> bool:
     """Whether every branch that it comes after is as sure of its part as ``threshold`` asks. Who cannot say is not."""
-    for name in run.station.after:
-        first = fan.runs.get(name)
-        if first is None or first.outcome is not RunOutcome.ok:
-            return False
-        sure = _confidence(fan, first)
-        if sure is None or sure < threshold:
-            return False
-    return True
+    found = [_noted(fan, fan.runs.get(name)) for name in run.station.after]  # of each of them, for the record
+    return all(sure is not None and sure >= threshold for sure in found)
+
+
+def _noted(fan: FanOut, first: BranchRun | None) -> float | None:
+    """How sure a branch is of its part, which its run keeps; None too where there is no part."""
+    if first is None or first.outcome is not RunOutcome.ok:
+        return None
+    first.confidence = _confidence(fan, first)
+    return first.confidence
 
 
 def _confidence(fan: FanOut, run: BranchRun) -> float | None:

@@ -94,6 +94,8 @@ def _run(trial: Trial, run: BranchRun) -> RunRecord:
         0 if usage is None else usage.cost,
         "" if usage is None else usage.model,
         "" if run.error is None else _error(trial, run.error),
+        run.reason,
+        run.confidence,
     )
 
 

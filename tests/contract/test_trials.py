@@ -41,8 +41,8 @@ FULL = sample_trial(
     differences=[difference("$.orders[*].price"), {**difference("$.x", "type"), "control": {"deep": [1, 2.5, True]}}],
     runs=[
         RunRecord("tickets", "shadow", "hard_timeout", 0.4, error="BranchTimeout", cost_nano=None),
-        RunRecord("orders", "live", "ok", 0.05, 2, 120, 40, 0, "gpt-x"),
-        RunRecord("summary", "shadow", "skipped", None, 0),
+        RunRecord("orders", "live", "ok", 0.05, 2, 120, 40, 0, "gpt-x", confidence=0.93),
+        RunRecord("summary", "shadow", "skipped", None, 0, reason="confident"),
     ],
 )
 

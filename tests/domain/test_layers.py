@@ -97,7 +97,7 @@ def test_a_policy_that_was_stored_before_there_were_limits_can_still_be_read() -
     for name in ("tokens", "nano", "nano_per_day", "prices"):
         del data[name]
     for branch in data["branches"]:
-        for name in ("reserve_tokens", "reserve_nano", "reserve_s"):
+        for name in ("reserve_tokens", "reserve_nano", "reserve_s", "soft_timeout_s", "escalate_below"):
             del branch[name]
     assert Policy.from_dict("profile", 0, data) == sample_policy()
 
