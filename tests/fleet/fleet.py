@@ -32,6 +32,7 @@ ROLLOUT: Final = "profile"
 FAULTY_S: Final = 166.0
 QUIET_S: Final = 36.0
 _WELL_S: Final = 3.0  # after a fault, until everything is asked of the fleet again
+_MANY: Final = 0.3  # share of live calls from which on a bad branch is found as quickly as the invariant asks
 
 RAMPS: Final = ("shadow 25% 50% 100%", "shadow 50% 100%", "shadow 20% 60% 100%")
 _ORDERS: Final = (BranchPolicy(name="orders", unit="orders", salt="orders"),)
@@ -85,7 +86,7 @@ class Fleet:
         self.well_since = 0.0
         self.quiet = False
         self.suffered: list[str] = []
-        self.exposed: dict[str, tuple[tuple[int, int], int]] = {}  # unit → ((version, entry), seconds bad and live)
+        self.exposed: dict[str, tuple[tuple[int, int], float]] = {}  # unit → ((version, entry), seconds bad and live)
         self._begun = 0
 
     def _declared(self) -> Policy:
@@ -153,12 +154,14 @@ class Fleet:
             self.chronicle.hold("second", self)
 
     def _expose(self, unit: str) -> None:
-        """Count the seconds for which a unit is bad and live and everything is there to find it."""
+        """Count the seconds for which a unit is bad and live and everything is there to find it. Where few calls are
+        live, it takes as much longer to see as many.
+        """
         state = next(state for name, state in self.chronicle.states.items() if self.unit_of(name) == unit)
         stage = (self.chronicle.policies[-1].version, state.entry)
         harmful = self.bad[unit] > HEALTHY and state.live and self.well and self.chronicle.closed_at is None
-        known, seconds = self.exposed.get(unit, (stage, 0))
-        self.exposed[unit] = (stage, seconds + 1 if harmful and stage == known else 0)
+        known, seconds = self.exposed.get(unit, (stage, 0.0))
+        self.exposed[unit] = (stage, seconds + min(1.0, state.share / _MANY) if harmful and stage == known else 0.0)
 
     async def _heal(self) -> None:
         """Nothing is wrong any more; and the truth of the quiet time is drawn."""

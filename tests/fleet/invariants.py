@@ -235,7 +235,7 @@ def nobody_serves_what_was_rolled_back(chronicle: Chronicle, fleet: Fleet) -> It
 def a_bad_branch_is_rolled_back(_: Chronicle, fleet: Fleet) -> Iterator[str]:
     for unit, (_stage, seconds) in fleet.exposed.items():
         if seconds > FIND_S:
-            yield f"{unit} has been bad and live for {seconds} s"
+            yield f"{unit} has been bad and live for {seconds:.0f} s"
 
 
 # People are told
