@@ -114,8 +114,8 @@ def history(name: str, limit: int, url: str, output: str) -> None:
 def report(name: str, form: str, out: Path | None, since: float | None, url: str) -> None:
     """The whole report, as text, JSON or one HTML file.
 
-    Verdict, gates, evidence, funnel, mismatches, latency, cost, errors, decisions, policy, what is missing. JSON has
-    stable keys (schema 3); HTML needs nothing else, not even JavaScript.
+    Verdict, gates, evidence, funnel, what differs, latency, a typical call, cohorts, cost, errors, decisions, policy,
+    completeness. JSON has stable keys (schema 4); HTML needs nothing else, not even JavaScript.
     """
     made = run(url, lambda backend: reporting.report(backend, name, since=since))
     deliver(document(made, form), out)

@@ -11,6 +11,7 @@ from rollout.domain.call import Call, CallSource, Reply
 from rollout.domain.evidence import Block, Figures, Subject, UnitBlock
 from rollout.domain.gates import GateState
 from rollout.domain.inbox import Stored
+from rollout.domain.report_values import Reporting
 from rollout.domain.state import BranchState, Change, Decision, FlagOverride, Lease, Policy, Snapshot
 
 
@@ -219,6 +220,20 @@ class Ledger(Protocol):
         ...
 
     async def trial(self, trial_id: str) -> TrialRecord | None: ...
+
+    async def trials_of(self, trial_ids: Sequence[str]) -> list[TrialRecord]:
+        """Those of the trials that are stored, oldest first; at most 500 are asked for."""
+        ...
+
+    async def sample(self, rollout: str, limit: int, since: float | None = None) -> list[TrialRecord]:
+        """The newest stored trials (since then, in epoch seconds), newest first, without their differences. Read a few
+        at a time, so that nobody waits for it.
+        """
+        ...
+
+    async def processes(self, rollout: str, since: float) -> list[Reporting]:
+        """The processes that counted calls since then (epoch seconds, at most an hour ago), by name."""
+        ...
 
     async def stored(self, rollout: str) -> tuple[int, float | None, float | None]:
         """How many trials are stored, and the times of the oldest and newest."""

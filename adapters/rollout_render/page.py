@@ -21,15 +21,17 @@ from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.report import Report
 from rollout.domain.report_evidence import UnitEvidence, account_of, of_account
-from rollout.domain.report_values import Latency, Point
+from rollout.domain.report_values import Latency, PairedLatency, Point
 from rollout.domain.standing import Standing, Word
 from rollout.domain.state import Decision
 from rollout_render import svg, words
 from rollout_render.clean import clean
 from rollout_render.curves import curves, gate_style
 from rollout_render.evidence import ALL, boundary, told, where
+from rollout_render.explorer import pairs, places
 from rollout_render.tables import summary, unique
 from rollout_render.terminal import GRADES
+from rollout_render.typical import falls
 
 TONES = {
     Word.completed: "good",
@@ -110,9 +112,12 @@ def _parts(report: Report) -> dict[str, Any]:
         "besides": any(words.besides(line) for line in report.outcomes),
         "latency": _latency(report.latency),
         "ramps": _ramps(report),
+        "paired": report.paired and _paired(report.paired),
+        "falls": falls(report.waterfalls),
+        "places": places(report),
+        "pairs": pairs(report),
         "trends": trends(report.curves, *_ends(report)),
         "ends": _ends(report),
-        "most": max((m.share or 0.0 for m in report.mismatches), default=0.0) or 1.0,
     }
 
 
@@ -155,6 +160,11 @@ def environment(loader: BaseLoader) -> Environment:
         "fan_out_time": words.fan_out_time,
         "other_ends": words.other_ends,
         "besides": words.besides,
+        "excess": words.excess,
+        "between": lambda one: words.between(one.low, one.high),
+        "sample": words.sample,
+        "who_counted": words.who_counted,
+        "paired": words.paired,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}
     return made
@@ -228,6 +238,11 @@ def _latency(lines: Sequence[Latency]) -> list[Pair]:
         )
         pairs.append(Pair(unit, basis, control, candidate, drawing))
     return pairs
+
+
+def _paired(found: PairedLatency) -> Markup:
+    name = "latency of the candidate less that of control, in the same call"
+    return svg.deviation(found.curve, (found.p50_s, found.p95_s, found.p99_s), name)
 
 
 def _ramps(report: Report) -> list[tuple[str, str, Markup]]:

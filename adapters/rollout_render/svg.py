@@ -123,19 +123,29 @@ def densities(
 
 def _range(quantiles: Sequence[float | None], style: str, y: float, left: float, right: float) -> Markup:
     """A bar from p50 to p99 with dots at p50 and p95; what is not finite is drawn at the right edge."""
-    places = [
-        min(100.0, max(0.0, x_of(log10(max(q, 1e-6)), left, right) / 10)) if q is not None and isfinite(q) else 100.0
-        for q in quantiles
-        if q is not None
-    ]
-    if not places:
+    places = [(x_of(log10(max(q, 1e-6)), left, right) if isfinite(q) else WIDE, q) for q in quantiles if q is not None]
+    return _marks(places, style, y)
+
+
+def _marks(places: Sequence[tuple[float, float]], style: str, y: float) -> Markup:
+    """A bar from p50 to p99 with dots, that at p95 the largest. ``places``: in thousandths of the width, and what
+    stands there, in seconds."""
+    at = [min(100.0, max(0.0, place / 10)) for place, _ in places]
+    if not at:
         return Markup("")
     dots = Markup("").join(
-        Markup('<circle class="{}" cx="{}%" cy="{}" r="{}"/>').format(f"dot {style}", f"{place:.2f}", f"{y:g}", size)
-        for place, size in zip(places, (3.5, 5, 3.5), strict=False)
+        Markup('<circle class="{}" cx="{}%" cy="{}" r="{}"><title>{} {}</title></circle>').format(
+            f"dot {style}",
+            f"{place:.2f}",
+            f"{y:g}",
+            size,
+            q,
+            words.seconds(value) if value >= 0 else words.signed(value),
+        )
+        for place, (_, value), q, size in zip(at, places, ("p50", "p95", "p99"), (3.5, 5, 3.5), strict=False)
     )
     bar = Markup('<line class="range {}" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(
-        style, f"{places[0]:.2f}", f"{places[-1]:.2f}", f"{y:g}", f"{y:g}"
+        style, f"{at[0]:.2f}", f"{at[-1]:.2f}", f"{y:g}", f"{y:g}"
     )
     return bar + dots
 
@@ -170,6 +180,37 @@ def ramp(
     shapes = [floor(), stairs(moves, "candidate", high=float(max(1, stages - 1)) * 1.12, left=left, right=right)]
     shapes += [rule(x_of(at, left, right), style) for at, style in marks]
     return chart(shapes, [], height=46, foot=2, name=name)
+
+
+def deviation(curve: Track, quantiles: Sequence[float | None], name: str) -> Markup:
+    """One distribution around zero on an even axis. ``quantiles``: p50, p95, p99, drawn below it."""
+    xs = [x for x, _ in curve]
+    room = 0.04 * ((max(xs) - min(xs)) or abs(xs[0]) or 1e-3)
+    left, right = min(0.0, *xs) - room, max(0.0, *xs) + room
+    scale = {"low": 0.0, "high": max(y or 0.0 for _, y in curve) * 1.08, "left": left, "right": right}
+    ends = (xs[0] - room / 4, 0.0), (xs[-1] + room / 4, 0.0)
+    track = [ends[0], *curve, ends[1]]
+    zero = x_of(0.0, left, right)
+    shapes = [floor(), area(track, "candidate", **scale), line(track, "candidate", **scale), rule(zero, "zero")]
+    height = 80
+    labels = [_marks([(x_of(q, left, right), q) for q in quantiles if q is not None], "candidate", height + 12)]
+    labels += [label(zero, height + 36, "as long as control")]
+    for end in (xs[0], xs[-1]):
+        at = x_of(end, left, right)
+        if abs(at - zero) > 250:
+            labels.append(label(at, height + 36, words.signed(end)))
+    return chart(shapes, labels, height=height, foot=42, name=name)
+
+
+def span(begin: float, end: float, tail: float, style: str = "candidate") -> Markup:
+    """A bar from ``begin`` to ``end``, thin as far as ``tail``; all in [0, 1]."""
+    a, b, c = (f"{max(0.0, min(1.0, part)) * 100:.2f}" for part in (begin, end, max(end, tail)))
+    return Markup(
+        '<svg class="bar" aria-hidden="true" width="100%" height="14">'
+        '<rect class="track" width="100%" height="2" y="6"/>'
+        '<line class="range {}" x1="{}%" x2="{}%" y1="7" y2="7"/>'
+        '<rect class="fill {}" x="{}%" width="{:.2f}%" height="10" y="2" rx="2"/></svg>'
+    ).format(style, b, c, style, a, max(0.4, float(b) - float(a)))
 
 
 def bar(part: float | None, style: str = "candidate", mark: float | None = None) -> Markup:

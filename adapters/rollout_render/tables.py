@@ -92,11 +92,12 @@ def mismatches(found: Sequence[Mismatch]) -> RenderableType:
             words.count(m.count),
             words.share(m.share),
             words.share(m.noise_share),
+            words.beyond(m),
         )
         for m in found
     ]
-    columns = ("path", "kind", "branch", "calls", "share", "noise")
-    return table(columns, rows, right=("calls", "share", "noise"), stretch="path")
+    columns = ("path", "kind", "branch", "calls", "share", "noise", "beyond")
+    return table(columns, rows, right=columns[3:], stretch="path")
 
 
 def pair(example: Example, path: str | None = None) -> RenderableType:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
-from rollout.domain.report_values import Comparison, ErrorLine, Latency, Outcomes
+from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, ModelCost, Outcomes, Waterfall
 from rollout_render import evidence, tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
@@ -52,19 +52,34 @@ def report_screen(r: Report) -> RenderableType:
     if r.comparisons:
         parts += _part("Comparisons", _comparisons(r.comparisons))
     if r.mismatches:
-        parts += _part("What differs", tables.mismatches(r.mismatches[:20]), "noise: control against itself")
+        parts += _part(
+            "What differs",
+            tables.mismatches(r.mismatches[:20]),
+            "noise: control against itself; beyond: more often, at 95 %",
+        )
         parts += [part for example in r.examples[:2] for part in (BLANK, tables.pair(example))]
     if r.latency:
         parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")
+    if r.paired:
+        parts += [BLANK, cell(words.paired(r.paired))]
+    for waterfall in r.waterfalls:
+        parts += _part("A typical call", _lanes(waterfall), "in shadow" if waterfall.mode == "shadow" else "live")
+        parts.append(cell(words.typical(waterfall)))
+    if r.cohorts:
+        parts += _part("Cohorts", _cohorts(r.cohorts))
     if r.cost:
         note = f"month: 30 days at 100 % of {words.rate(r.window.calls_per_s)}; no price is unknown, not free"
         parts += _part("Cost", tables.costs(r.cost), note)
+    if r.models:
+        parts += _part("Cost by branch and model", _models(r.models))
+    if r.sample:
+        parts += [BLANK, cell(f"Typical call, cohorts and models: {words.sample(r.sample)}")]
     if r.errors:
         parts += _part("Errors", _errors(r.errors))
     if r.timeline:
         parts += _part("Decisions", tables.recent(r.timeline[:10]), f"{len(r.timeline)} read, newest first")
     parts += _part("Policy in force", tables.fields(r.policy))
-    parts += _part("What is missing", _missing(r))
+    parts += _part("Completeness", _completeness(r))
     return Group(*parts)
 
 
@@ -128,6 +143,55 @@ def _latency(found: Sequence[Latency]) -> RenderableType:
     return table(columns, rows, right=columns[3:])
 
 
+def _lanes(found: Waterfall) -> RenderableType:
+    rows = [
+        (
+            cell(one.branch),
+            words.seconds(one.begin_s) if one.begin_s else "0",
+            words.seconds(one.end_s),
+            words.seconds(one.end_p95_s),
+            words.share(one.ran),
+            words.share(one.critical),
+        )
+        for one in found.branches
+    ]
+    columns = ("branch", "begins", "ends", "p95", "runs in", "waited for in")
+    return table(columns, rows, right=columns[1:])
+
+
+def _cohorts(found: Sequence[Cohort]) -> RenderableType:
+    rows = [
+        (
+            cell(one.name or "(none)", limit=60),
+            words.share(one.of_calls),
+            words.share(one.mismatched),
+            words.between(one.low, one.high),
+            words.seconds(one.control_p95_s),
+            words.seconds(one.candidate_p95_s),
+        )
+        for one in found
+    ]
+    columns = ("route or method", "of calls", "differ", "95 %", "control p95", "candidate")
+    return table(columns, rows, right=columns[1:], stretch=columns[0])
+
+
+def _models(found: Sequence[ModelCost]) -> RenderableType:
+    rows = [
+        (
+            cell(one.branch),
+            cell(one.model or "(not told)", limit=40),
+            words.count(one.runs),
+            words.count(one.unpriced),
+            words.dollars(one.per_run_usd),
+            words.dollars(one.per_call_usd),
+            words.dollars(one.month_usd),
+        )
+        for one in found
+    ]
+    columns = ("branch", "model", "runs", "no price", "per run", "per call", "a month")
+    return table(columns, rows, right=columns[2:], stretch="model")
+
+
 def _errors(found: Sequence[ErrorLine]) -> RenderableType:
     rows = [
         (cell(line.unit), line.side, cell(line.what), words.count(line.count), words.share(line.share))
@@ -136,13 +200,14 @@ def _errors(found: Sequence[ErrorLine]) -> RenderableType:
     return table(("unit", "side", "what", "count", "share"), rows, right=("count", "share"))
 
 
-def _missing(r: Report) -> RenderableType:
+def _completeness(r: Report) -> RenderableType:
     c = r.completeness
     lines = [
         f"{words.count(c.late_blocks)} blocks came too late to be judged",
-        f"{words.count(sum(c.dropped.values()))} trials dropped{_reasons(c.dropped)}",
+        f"{words.count(sum(c.dropped.values()))} trials dropped{_reasons(c.dropped)}, {words.share(c.arrived)} arrived",
         f"{words.count(sum(c.hooks.values()))} hooks raised{_reasons(c.hooks)}",
         f"{words.count(c.stored)} trials stored, {words.utc(c.oldest)} to {words.utc(c.newest)}",
+        words.who_counted(c.processes),
     ]
     return Group(*(cell(f"  {line}") for line in lines))
 

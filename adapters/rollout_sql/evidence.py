@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Text, func, select
 from sqlalchemy import cast as as_type
 
 from rollout.domain.evidence import Figures
+from rollout.domain.report_values import Reporting
 from rollout.ports import Totals
 from rollout_sql.database import Database
 from rollout_sql.tables import blocks
@@ -55,6 +56,17 @@ async def late(db: Database, rollout: str) -> int:
     async with db.reading() as connection:
         query = select(func.coalesce(func.sum(blocks.c.late), 0)).where(blocks.c.rollout == rollout)
         return int((await connection.execute(query)).scalar_one())
+
+
+async def processes(db: Database, rollout: str, since: float) -> list[Reporting]:
+    """Of the rollout's own blocks, as long as they are not rolled up, which forgets whose they were."""
+    b = blocks.c
+    seconds = (func.count(b.second.distinct()), func.min(b.second), func.max(b.second))
+    own = (b.unit == "", b.span == 1, b.process != "")
+    query = select(b.process, *seconds).where(*_span(rollout, since, None), *own).group_by(b.process)
+    async with db.reading() as connection:
+        rows = (await connection.execute(query.order_by(b.process))).all()
+    return [Reporting(process=process, seconds=count, first=first, last=last) for process, count, first, last in rows]
 
 
 def _span(rollout: str, since: float | None, until: float | None) -> list[ColumnElement[bool]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rollout.domain.evidence import Figures, UnitBlock
+from rollout.domain.report_values import Reporting
 from rollout.domain.state import Policy
 from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
 from rollout_sql import blocks, evidence, gates, mismatches, subjects, trials, upkeep
@@ -64,6 +65,16 @@ class SqlLedger:
     async def trial(self, trial_id: str) -> TrialRecord | None:
         async with self._db.reading() as connection:
             return await trials.one(connection, trial_id)
+
+    async def trials_of(self, trial_ids: Sequence[str]) -> list[TrialRecord]:
+        async with self._db.reading() as connection:
+            return await trials.of(connection, trial_ids)
+
+    async def sample(self, rollout: str, limit: int, since: float | None = None) -> list[TrialRecord]:
+        return await trials.sample(self._db, rollout, limit, since)
+
+    async def processes(self, rollout: str, since: float) -> list[Reporting]:
+        return await evidence.processes(self._db, rollout, since)
 
     async def stored(self, rollout: str) -> tuple[int, float | None, float | None]:
         async with self._db.reading() as connection:

@@ -12,14 +12,17 @@ from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rollout.ports import RunRecord, TrialRecord
+from rollout_sql.database import Database
 from rollout_sql.documents import insert_rows
 from rollout_sql.sentences import plain
 from rollout_sql.tables import branch_runs, trials
 
 _TRIALS_AT_ONCE: Final = 34  # packing and sending them holds the event loop for about 1 ms
 _RUNS_OF_AT_ONCE: Final = 100  # and the runs of so many trials for 1 ms
+_SAMPLED_AT_ONCE: Final = 100  # making them of rows takes about 3 ms
 T = TypeVar("T")
 _TRIAL = tuple(field.name for field in fields(TrialRecord) if field.name != "runs")
+_HEAD = _TRIAL[: _TRIAL.index("differences")]  # which is the last of them
 _RUN = tuple(field.name for field in fields(RunRecord))
 _values_of_trial = attrgetter(*_TRIAL)
 _values_of_run = attrgetter(*_RUN)
@@ -49,10 +52,35 @@ async def find(
     return await _with_runs(connection, (await connection.execute(query)).all())
 
 
+async def of(connection: AsyncConnection, trial_ids: Sequence[str]) -> list[TrialRecord]:
+    """Those that are stored, oldest first."""
+    query = select(trials).where(trials.c.id.in_(trial_ids)).order_by(trials.c.id)
+    return await _with_runs(connection, (await connection.execute(query)).all())
+
+
+async def sample(db: Database, rollout: str, limit: int, since: float | None) -> list[TrialRecord]:
+    """The newest, without their differences; page by page, in transactions of their own."""
+    query = select(*(trials.c[name] for name in _HEAD)).where(trials.c.rollout == rollout).order_by(trials.c.id.desc())
+    if since is not None:
+        query = query.where(trials.c.at >= since)
+    found: list[TrialRecord] = []
+    while len(found) < limit:
+        size = min(_SAMPLED_AT_ONCE, limit - len(found))
+        page = query.where(trials.c.id < found[-1].id) if found else query
+        async with db.reading() as connection:
+            rows = (await connection.execute(page.limit(size))).all()
+            runs = await _runs_of(connection, [row.id for row in rows])
+        for row in rows:
+            trial = TrialRecord(*row)
+            trial.runs = runs.get(row.id, [])
+            found.append(trial)
+        if len(rows) < size:
+            break
+    return found
+
+
 async def one(connection: AsyncConnection, trial_id: str) -> TrialRecord | None:
-    found = await _with_runs(
-        connection, (await connection.execute(select(trials).where(trials.c.id == trial_id))).all()
-    )
+    found = await of(connection, [trial_id])
     return found[0] if found else None
 
 
@@ -74,12 +102,18 @@ def _differs_at(path: str, sqlite: bool) -> ColumnElement[bool]:
 
 
 async def _with_runs(connection: AsyncConnection, rows: Sequence[Any]) -> list[TrialRecord]:
+    runs = await _runs_of(connection, [row.id for row in rows])
+    return [_trial(row, runs.get(row.id, [])) for row in rows]
+
+
+async def _runs_of(connection: AsyncConnection, trial_ids: Sequence[str]) -> dict[str, list[RunRecord]]:
+    """Trial → its runs, in their order."""
     runs: dict[str, list[RunRecord]] = {}
-    for ids in _parts([row.id for row in rows], 500):
+    for ids in _parts(trial_ids, 500):
         query = select(branch_runs).where(branch_runs.c.trial.in_(ids))
         for row in await connection.execute(query.order_by(branch_runs.c.trial, branch_runs.c.position)):
             runs.setdefault(row.trial, []).append(RunRecord(*_values_of_run(row)))
-    return [_trial(row, runs.get(row.id, [])) for row in rows]
+    return runs
 
 
 def _trial(row: Any, runs: list[RunRecord]) -> TrialRecord:

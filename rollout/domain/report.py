@@ -18,10 +18,14 @@ from rollout.domain.cost import usd_of
 from rollout.domain.durations import duration_text, percent
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
-from rollout.domain.report_cost import costs
+from rollout.domain.report_cohorts import cohorts
+from rollout.domain.report_cost import costs, model_costs
 from rollout.domain.report_evidence import UnitEvidence, evidence
 from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
+from rollout.domain.report_pairs import paired_latency
+from rollout.domain.report_sample import Trial, sample, weighed
 from rollout.domain.report_values import (
+    Cohort,
     Comparison,
     Cost,
     ErrorLine,
@@ -29,13 +33,19 @@ from rollout.domain.report_values import (
     Funnel,
     Latency,
     Mismatch,
+    ModelCost,
     Outcomes,
+    PairedLatency,
     Point,
+    Reporting,
+    Sample,
+    Waterfall,
 )
+from rollout.domain.report_waterfall import waterfalls
 from rollout.domain.standing import Standing, Word, worst
 from rollout.domain.state import Decision, Policy
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class Seen(Protocol):
@@ -84,11 +94,14 @@ class Field:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completeness:
     """What is missing. ``late_blocks`` came after their second was judged; ``dropped``: trials lost on the way to the
-    database, by reason; ``hooks``: functions of the user's that raised; ``stored``: trials that can be looked at,
-    with the times of the ends."""
+    database, by reason; ``arrived``: the share of those sent that were not; ``hooks``: functions of the user's that
+    raised; ``stored``: trials that can be looked at, with the times of the ends; ``processes``: that counted calls in
+    the last ten minutes."""
 
     late_blocks: int
     dropped: Mapping[str, int]
+    arrived: float | None
+    processes: Sequence[Reporting]
     hooks: Mapping[str, int]
     stored: int
     oldest: float | None
@@ -114,7 +127,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything about one rollout, at one moment. ``dispatch``: why the dispatch chose its branches → how often."""
+    """Everything about one rollout, at one moment. ``dispatch``: why the dispatch chose its branches → how often.
+
+    ``examples``: of each of the most frequent paths the first trials that were stored, the same ones whenever it is
+    asked. ``sample``: what ``paired``, ``waterfalls``, ``models`` and ``cohorts`` are made of, None where no trial is
+    stored; all else is counted of every call.
+    """
 
     schema: int
     rollout: str
@@ -139,6 +157,11 @@ class Report:
     examples: Sequence[Example]
     latency: Sequence[Latency]
     cost: Sequence[Cost]
+    sample: Sample | None
+    paired: PairedLatency | None
+    waterfalls: Sequence[Waterfall]
+    models: Sequence[ModelCost]
+    cohorts: Sequence[Cohort]
     errors: Sequence[ErrorLine]
     curves: Mapping[str, Sequence[Point]]
     timeline: Sequence[Decision]
@@ -151,7 +174,8 @@ class Material:
     """What a report is made of. ``totals`` of the whole window; ``accounts``: unit → the state of its account, as the
     checkpoint keeps it; ``curves``: unit → steps of ``step_s`` seconds → arm
     → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
-    mismatch counts; ``examples``: a few stored trials; ``decisions`` newest first."""
+    mismatch counts; ``examples``: a few stored trials; ``trials``: the newest ones, and ``kept``: policy version → the
+    share of matched trials that it stores; ``decisions`` newest first."""
 
     policy: Policy
     standings: Sequence[Standing]
@@ -162,8 +186,11 @@ class Material:
     newest: Newest
     paths: Sequence[parts.Counted]
     examples: Sequence[Example]
+    trials: Sequence[Trial]
+    kept: Mapping[int, float]
     decisions: Sequence[Decision]
     late_blocks: int
+    processes: Sequence[Reporting]
     stored: tuple[int, float | None, float | None]
     now: float
     since: float
@@ -177,6 +204,7 @@ def build(material: Material) -> Report:
     whole = parts.whole(material.totals)
     window = _window(material)
     findings = _findings(material.standings)
+    sampled = weighed(material.trials, material.kept)
     return Report(
         schema=SCHEMA,
         rollout=policy.rollout,
@@ -201,6 +229,11 @@ def build(material: Material) -> Report:
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
         cost=costs(units, window.calls_per_s),
+        sample=sample(sampled, material.stored[0], policy.store_sample),
+        paired=paired_latency(sampled),
+        waterfalls=waterfalls(sampled, policy),
+        models=model_costs(sampled, window.calls_per_s),
+        cohorts=cohorts(sampled),
         errors=parts.errors(units),
         curves={unit: parts.curve(steps) for unit, steps in material.curves.items()},
         timeline=tuple(material.decisions),
@@ -302,9 +335,12 @@ def _window(material: Material) -> Window:
 
 def _completeness(material: Material, whole: Figures) -> Completeness:
     stored, oldest, newest = material.stored
+    dropped = whole.starting("dropped:")
     return Completeness(
         late_blocks=material.late_blocks,
-        dropped=whole.starting("dropped:"),
+        dropped=dropped,
+        arrived=parts.share(whole["stored"], whole["stored"] + sum(dropped.values())),
+        processes=tuple(material.processes),
         hooks=whole.starting("hook:"),
         stored=stored,
         oldest=oldest,

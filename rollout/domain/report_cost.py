@@ -1,4 +1,5 @@
-"""The cost part of a report: per call, and projected to every call of a month at the rate observed."""
+"""The cost part of a report: per call, and projected to every call of a month at the rate observed. By unit it is
+counted of every call; by branch and model, of a sample of trials."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any, Final
 from rollout.domain.cost import usd_of
 from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units, summed
-from rollout.domain.report_values import Cost
+from rollout.domain.report_sample import Run, Sampled, calls
+from rollout.domain.report_values import Cost, ModelCost
 
 MONTH_S: Final = 30 * 86_400
 
@@ -51,7 +53,7 @@ def _cost(unit: str, side: str, figures: Figures, prefix: str, calls_per_s: floa
     costed, unpriced, nano = (figures[f"{prefix}{name}"] for name in ("costed", "unpriced", "cost_nano"))
     calls = costed + unpriced
     each = round(nano / costed) if costed else None
-    month = round(each * calls_per_s * MONTH_S) if each is not None and calls_per_s is not None else None
+    month = _month(each, calls_per_s)
     return Cost(
         unit=unit,
         side=side,
@@ -64,3 +66,42 @@ def _cost(unit: str, side: str, figures: Figures, prefix: str, calls_per_s: floa
         tokens_in=figures[f"{prefix}tokens_in"] / calls,
         tokens_out=figures[f"{prefix}tokens_out"] / calls,
     )
+
+
+def model_costs(sampled: Sequence[Sampled], calls_per_s: float | None) -> tuple[ModelCost, ...]:
+    """What each branch spends on each model, the dearest first, then those of unknown cost."""
+    used: dict[tuple[str, str], list[tuple[Run, float]]] = {}
+    for one in sampled:
+        for run in one.trial.runs:
+            if run.model or run.cost_nano != 0 or run.input_tokens or run.output_tokens:
+                used.setdefault((run.branch, run.model), []).append((run, one.weight))
+    whole = calls(sampled)
+    lines = [_of_model(branch, model, runs, whole, calls_per_s) for (branch, model), runs in used.items()]
+    return tuple(sorted(lines, key=lambda line: (-(line.per_call_usd or 0), line.branch, line.model)))
+
+
+def _of_model(
+    branch: str, model: str, runs: Sequence[tuple[Run, float]], whole: float, calls_per_s: float | None
+) -> ModelCost:
+    """``whole``: how many calls the sample stands for."""
+    weight = sum(each for _, each in runs)
+    priced = [(run.cost_nano, each) for run, each in runs if run.cost_nano is not None]
+    nano = sum(cost * each for cost, each in priced)
+    per_call = round(nano / whole) if len(priced) == len(runs) else None
+    month = _month(per_call, calls_per_s)
+    return ModelCost(
+        branch=branch,
+        model=model,
+        runs=len(runs),
+        unpriced=len(runs) - len(priced),
+        tokens_in=sum(run.input_tokens * each for run, each in runs) / weight,
+        tokens_out=sum(run.output_tokens * each for run, each in runs) / weight,
+        per_run_usd=usd_of(round(nano / sum(each for _, each in priced))) if priced else None,
+        per_call_usd=None if per_call is None else usd_of(per_call),
+        month_usd=None if month is None else usd_of(month),
+    )
+
+
+def _month(each: int | None, calls_per_s: float | None) -> int | None:
+    """Nano-dollars of a month at so many a call."""
+    return None if each is None or calls_per_s is None else round(each * calls_per_s * MONTH_S)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from rollout.domain.evidence import Figures
 from rollout.domain.histogram import Histogram, middle
+from rollout.domain.intervals import difference
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report_values import Comparison, ErrorLine, Funnel, Latency, Mismatch, Point, Step
 from rollout.domain.state import Policy
@@ -139,29 +140,30 @@ def mismatches(paths: Iterable[Counted], figures: Figures, units: Units) -> tupl
     """The paths that differ, most frequent first, each against all calls compared."""
     compared = figures["compared"] or max((c.compared for c in comparisons(units)), default=0)
     noise_runs = max((summed(units, unit, "P")["noise"] for unit in units), default=0)
-    found = [
-        Mismatch(
-            path=counted.path,
-            kind=counted.kind,
-            branch=counted.branch,
-            count=counted.count,
-            share=_at_most_all(counted.count, compared),
-            noise=counted.noise,
-            noise_share=_at_most_all(counted.noise, noise_runs),
-            first_at=counted.first_at,
-            last_at=counted.last_at,
-            trials=tuple(counted.trials),
-            example=counted.example,
-        )
-        for counted in paths
-    ]
+    found = [_mismatch(counted, compared, noise_runs) for counted in paths]
     return tuple(sorted(found, key=lambda m: (-m.count, -m.noise, m.path, m.kind)))
 
 
-def _at_most_all(count: int, of: int) -> float | None:
-    """A share of calls. Paths are counted to the end, calls only until their second is sealed: never above 1."""
-    found = share(count, of)
-    return None if found is None else min(1.0, found)
+def _mismatch(counted: Counted, compared: int, noise_runs: int) -> Mismatch:
+    """Paths are counted to the end, calls only until their second is sealed: no share is above 1 for that."""
+    count, noise = min(counted.count, compared), min(counted.noise, noise_runs)
+    low, high = difference(count, compared, noise, noise_runs) if compared and noise_runs else (None, None)
+    return Mismatch(
+        path=counted.path,
+        kind=counted.kind,
+        branch=counted.branch,
+        count=counted.count,
+        share=share(count, compared),
+        noise=counted.noise,
+        noise_share=share(noise, noise_runs),
+        excess=count / compared - noise / noise_runs if compared and noise_runs else None,
+        excess_low=low,
+        excess_high=high,
+        first_at=counted.first_at,
+        last_at=counted.last_at,
+        trials=tuple(counted.trials),
+        example=counted.example,
+    )
 
 
 def latency(units: Units, policy: Policy) -> tuple[Latency, ...]:

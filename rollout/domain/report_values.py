@@ -47,7 +47,8 @@ class Comparison:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
     """A path that differs. ``share``: of the compared calls; ``noise_share``: how often control differs from itself
-    there."""
+    there; ``excess``: the first less the second, between ``excess_low`` and ``excess_high`` with 95 % confidence, None
+    where control never ran against itself. ``trials``: of those that were stored, the first ones."""
 
     path: str
     kind: str
@@ -56,6 +57,9 @@ class Mismatch:
     share: float | None
     noise: int
     noise_share: float | None
+    excess: float | None
+    excess_low: float | None
+    excess_high: float | None
     first_at: float
     last_at: float
     trials: Sequence[str]
@@ -156,3 +160,108 @@ class Point:
     candidate_p95_s: float | None
     compared: int
     mismatched: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The stored trials that the parts below are made of: the newest ``trials`` of all that are ``stored``, which stand
+    for so many ``calls``. ``kept``: the share of matched trials that is stored, now; 0: trials that differ speak for
+    themselves alone. Times of the oldest and newest in epoch seconds."""
+
+    trials: int
+    stored: int
+    calls: float
+    kept: float
+    first_at: float
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedLatency:
+    """The candidate's latency less control's of the same call, in shadow, in seconds: below 0 it was faster.
+    ``pairs``: trials; ``faster``, ``slower``: shares of calls, the rest took exactly as long (the overlay waits for
+    control). ``curve``: (seconds, share of calls) of equal steps; the first and last hold what lies beyond."""
+
+    pairs: int
+    faster: float
+    slower: float
+    p05_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    curve: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchSpan:
+    """One branch of a waterfall, in seconds after the start of the fan-out. ``begin_s``, ``end_s``: medians of the
+    calls in which it ran, ``ran`` of all; ``critical``: the share of all calls that waited for it in the end."""
+
+    branch: str
+    runs: int
+    ran: float
+    begin_s: float
+    end_s: float
+    end_p95_s: float
+    critical: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waterfall:
+    """The fan-out of a typical call, live or in shadow. ``end_*``: of the whole fan-out. ``path``: the branches that
+    most calls waited for, one after the other, ``path_share`` of them. ``control_p50_s``: None where not known."""
+
+    mode: str
+    trials: int
+    control_p50_s: float | None
+    end_p50_s: float
+    end_p95_s: float
+    path: Sequence[str]
+    path_share: float
+    branches: Sequence[BranchSpan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCost:
+    """What one branch spends on one model. ``model`` is ``""`` where the branch told none. ``runs``: trials in which it
+    was used, ``unpriced`` of them without a price, which makes ``per_call_usd`` and ``month_usd`` unknown. ``per_*``:
+    means; a call counts in which it did not run, too. ``tokens_*``: of a run. ``month_usd``: 30 days with every call
+    at the rate observed."""
+
+    branch: str
+    model: str
+    runs: int
+    unpriced: int
+    tokens_in: float
+    tokens_out: float
+    per_run_usd: Decimal | None
+    per_call_usd: Decimal | None
+    month_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """The calls that have something in common: their ``kind`` (``route``, ``method``). ``of_calls``: their share of
+    all; ``mismatched``: of those compared, between ``low`` and ``high`` with 95 % confidence; ``incomparable``: of all
+    of them."""
+
+    kind: str
+    name: str
+    trials: int
+    of_calls: float
+    mismatched: float | None
+    low: float | None
+    high: float | None
+    incomparable: float
+    control_p95_s: float | None
+    candidate_p95_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reporting:
+    """A process that counted calls of late: in how many seconds, and the first and last of them (epoch)."""
+
+    process: str
+    seconds: int
+    first: int
+    last: int

@@ -388,6 +388,5 @@ async def _noise(trial: Trial) -> None:
         if not found.keys().isdisjoint(("", *plan.branches)):
             figures.add("noise_mismatched")
     for branch, differences in found.items():
-        for difference in differences:
-            path = runtime.redactor.stored_path(difference.path)
-            runtime.recorder.mismatch(runtime.name, branch, path, difference.kind).noise += 1
+        for path, kind in {(runtime.redactor.stored_path(one.path), one.kind) for one in differences}:
+            runtime.recorder.mismatch(runtime.name, branch, path, kind).noise += 1

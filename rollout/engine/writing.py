@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rollout.domain.comparison import Comparison, Outcome
 from rollout.domain.redaction import example
 from rollout.engine.branchrun import BranchRun
-from rollout.ports import RunRecord, TrialRecord
+from rollout.ports import MismatchCount, RunRecord, TrialRecord
 
 if TYPE_CHECKING:
     from rollout.engine.conclusion import Result
@@ -58,23 +58,31 @@ def write(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
 
 
 def _differences(trial: Trial, result: Result, trial_id: str, at: float) -> list[Mapping[str, Any]]:
-    """The differences as they are stored, each counted by its path, kind and branch."""
+    """The differences as they are stored, counted by path, kind and branch: a call in which ten items differ at one
+    path is one call."""
     runtime = trial.runtime
     kept: list[Mapping[str, Any]] = []
+    counted: set[int] = set()  # by identity: paths beyond the bound share one count
     for branch, comparison in result.by_branch.items():
         for difference in _of(comparison):
             shown = {**example(difference, runtime.redactor), "branch": branch}
             count = runtime.recorder.mismatch(runtime.name, branch, str(shown["path"]), difference.kind.value)
-            count.count += 1
-            count.last_at = at
-            count.first_at = count.first_at or at
-            if len(count.trials) < 5:
-                count.trials.append(trial_id)
+            if id(count) not in counted:
+                counted.add(id(count))
+                _count(count, trial_id, at)
             if count.example is None:
                 count.example = shown
             if len(kept) < MOST_DIFFERENCES:
                 kept.append(shown)
     return kept
+
+
+def _count(count: MismatchCount, trial_id: str, at: float) -> None:
+    count.count += 1
+    count.last_at = at
+    count.first_at = count.first_at or at
+    if len(count.trials) < 5:
+        count.trials.append(trial_id)
 
 
 def _of(comparison: Comparison) -> Any:

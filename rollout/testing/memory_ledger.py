@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from rollout.domain.closed import ClosedBlocks
 from rollout.domain.evidence import Arm, Block, Figures, Subject, UnitBlock
 from rollout.domain.places import under_way
+from rollout.domain.report_values import Reporting
 from rollout.domain.state import Policy
 from rollout.ports import Batch, MismatchCount, Span, Totals, TrialRecord
 from rollout.testing.faults import Faults, suffers
@@ -46,6 +47,7 @@ class MemoryLedger:
         self._blocks: dict[_Row, Figures] = {}
         self._in_time: dict[Stage, dict[int, list[tuple[Arm, Figures]]]] = {}  # the same figures, by second
         self._late: Counter[str] = Counter()
+        self._reported: dict[tuple[str, str], set[int]] = {}  # rollout and process → the seconds that it counted
         self._subjects = MemorySubjects()
         self._mismatches: dict[tuple[str, str, str, str], MismatchCount] = {}
 
@@ -71,6 +73,8 @@ class MemoryLedger:
         late = self._is_late(stage, key.second)
         self._late[key.rollout] += late
         self._merge(_Row(stage, key.arm, key.second, key.span, late), block.figures)
+        if key.unit == "" and key.span == 1:
+            self._reported.setdefault((key.rollout, key.process), set()).add(key.second)
 
     def _merge(self, row: _Row, figures: Figures) -> None:
         known = self._blocks.get(row)
@@ -183,6 +187,23 @@ class MemoryLedger:
         return _copied(found) if found else None
 
     @suffers
+    async def trials_of(self, trial_ids: Sequence[str]) -> list[TrialRecord]:
+        return [_copied(self._trials[trial_id]) for trial_id in sorted(set(trial_ids)) if trial_id in self._trials]
+
+    @suffers
+    async def sample(self, rollout: str, limit: int, since: float | None = None) -> list[TrialRecord]:
+        found = [trial for trial in self._of(rollout) if since is None or trial.at >= since]
+        return [replace(_copied(trial), differences=()) for trial in found[:limit]]
+
+    @suffers
+    async def processes(self, rollout: str, since: float) -> list[Reporting]:
+        found = []
+        for (whose, process), seconds in sorted(self._reported.items()):
+            if whose == rollout and process and (recent := [second for second in seconds if second >= since]):
+                found.append(Reporting(process=process, seconds=len(recent), first=min(recent), last=max(recent)))
+        return found
+
+    @suffers
     async def stored(self, rollout: str) -> tuple[int, float | None, float | None]:
         times = [trial.at for trial in self._of(rollout)]
         return len(times), min(times, default=None), max(times, default=None)
@@ -235,6 +256,7 @@ class MemoryLedger:
 
     def _roll_up(self, now: float) -> int:
         """How many blocks went into longer ones."""
+        self._reported = {whose: {s for s in seconds if now - s <= HOUR} for whose, seconds in self._reported.items()}
         blocks, self._blocks, self._in_time = self._blocks, {}, {}
         rolled = 0
         for row, figures in blocks.items():

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollout.domain import report as reports
-from rollout.domain import report_parts
+from rollout.domain import report_parts, report_sample
 from rollout.domain.report import Example, Material, Report
 from rollout.domain.report_values import Cost, Mismatch
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
-from rollout.ports import Backend, TrialRecord
+from rollout.ports import Backend, MismatchCount, TrialRecord
 from rollout.usecases.look import Series, accounts_of, known, series, standings_of
 
 POINTS = 72  # the most points of a curve
 NEWEST_S = 15.0  # before the second that is sealed now: what a process may be late with its blocks
+REPORTING_S = 600.0  # how long ago a process may have counted its last call to be told of
+EXAMPLES_OF, EXAMPLES = 12, 2  # so many paths, the most frequent ones, have so many examples each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +43,17 @@ class Costs:
 async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
     """The report of one rollout; ``since``: epoch seconds, default the first registration.
 
-    Reads totals, at most ``POINTS`` steps of curves, the newest seconds, 100 paths and 10 trials, however much was
-    recorded.
+    Reads totals, at most ``POINTS`` steps of curves, the newest seconds, 100 paths with some examples, and 5 000
+    trials, however much was recorded.
     """
     snapshot = await backend.state.load()
     policy = snapshot.policies[known(snapshot, name)]
     decisions = await backend.state.decisions(name, limit=100)
+    versions = await backend.state.policy_versions(name)
     asked = since
     if since is None:
-        since = await _began(backend, policy, decisions)
+        since = _began(policy, versions, decisions)
+    paths = await backend.ledger.mismatches(name, limit=100)
     step_s, raw = await _curves(backend, policy, since, snapshot.now)
     return reports.build(
         Material(
@@ -60,10 +64,13 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
             curves=raw,
             step_s=step_s,
             newest=await _newest(backend, policy, snapshot.now),
-            paths=await backend.ledger.mismatches(name, limit=100),
-            examples=await _examples(backend, name, None, 10),
+            paths=paths,
+            examples=await _first_examples(backend, paths),
+            trials=await backend.ledger.sample(name, report_sample.MOST, since=asked),
+            kept={version.version: version.store_sample for version in versions},
             decisions=decisions,
             late_blocks=await backend.ledger.late(name),
+            processes=await backend.ledger.processes(name, snapshot.now - REPORTING_S),
             stored=await backend.ledger.stored(name),
             now=snapshot.now,
             since=since,
@@ -96,9 +103,8 @@ async def cost(backend: Backend, name: str) -> Costs:
     return Costs(rollout=name, calls_per_s=whole.window.calls_per_s, lines=whole.cost)
 
 
-async def _began(backend: Backend, policy: Policy, decisions: Sequence[Decision]) -> float:
+def _began(policy: Policy, versions: Sequence[Policy], decisions: Sequence[Decision]) -> float:
     """When the rollout was registered first."""
-    versions = await backend.state.policy_versions(policy.rollout)
     known = [version.registered_at for version in versions if version.registered_at]
     return min([*known, *(decision.at for decision in decisions)], default=policy.registered_at)
 
@@ -132,6 +138,17 @@ async def _newest(backend: Backend, policy: Policy, now: float) -> Series:
     """The last seconds that are sealed, one by one, of each unit."""
     since = now - policy.settle_s - NEWEST_S
     return {unit: await backend.ledger.series(policy.rollout, unit, since, now, 1) for unit in policy.units()}
+
+
+async def _first_examples(backend: Backend, paths: Sequence[MismatchCount]) -> tuple[Example, ...]:
+    """Of each of the most frequent paths the first trials that are still stored, oldest first: a rule that does not
+    ask what time it is, so that two people look at the same pairs."""
+    named = [path.trials for path in paths[:EXAMPLES_OF]]
+    stored = {
+        trial.id: trial for trial in await backend.ledger.trials_of(sorted({one for ids in named for one in ids}))
+    }
+    chosen = {one for ids in named for one in [each for each in ids if each in stored][:EXAMPLES]}
+    return tuple(_example(stored[one]) for one in sorted(chosen))
 
 
 async def _examples(backend: Backend, name: str, path: str | None, limit: int) -> tuple[Example, ...]:

@@ -159,7 +159,7 @@ def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
 def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
     assert "Rolled back: tickets." in run("report", "profile").stdout
     report = parsed(run("report", "profile", "--format", "json"))
-    assert report["schema"] == 3
+    assert report["schema"] == 4
     assert report["verdict"]["word"] == "rolled_back"
     result = run("report", "profile", "--format", "html", "--out", "page.html")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -171,7 +171,8 @@ def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
 REPORT_KEYS = {
     "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
     "branches", "gates", "bound", "evidence", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches",
-    "examples", "latency", "cost", "errors", "curves", "timeline", "policy", "completeness",
+    "examples", "latency", "cost", "sample", "paired", "waterfalls", "models",
+    "cohorts", "errors", "curves", "timeline", "policy", "completeness",
 }  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from typing import Any
 from uuid import uuid4
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.domain.evidence import Figures
+from rollout.domain.evidence import Block, Figures
+from rollout.domain.report_values import Reporting
 from rollout.ports import Backend, Ledger, StateStore, Totals
 from rollout.testing import sample_batch, sample_block, sample_policy, sample_trial
 from tests.contract.places import OpenBackend
@@ -225,3 +227,35 @@ async def test_a_batch_that_was_just_written_is_still_known_after_maintenance(le
 async def test_maintaining_an_empty_database_does_nothing(ledger: Ledger) -> None:
     done = await ledger.maintain({})
     assert all(count == 0 for count in done.values())
+
+
+# Who counted
+
+
+async def test_the_processes_that_counted_of_late_are_told_with_their_seconds(ledger: Ledger, now: int) -> None:
+    def counted(second: int, process: str, **changes: Any) -> Block:
+        return sample_block(second, "*", unit="", entry=0, process=process, **changes)
+
+    await ledger.append(
+        sample_batch(
+            counted(now - 30, "p1"),
+            counted(now - 10, "p1"),
+            counted(now - 10, "p1", version=2),
+            counted(now - 20, "p2"),
+            counted(now - 90, "p3"),
+            counted(now - 5, "p4", rollout="search"),
+            sample_block(now - 5, "A", process="p5"),
+        )
+    )
+    assert await ledger.processes("profile", now - 60) == [
+        Reporting(process="p1", seconds=2, first=now - 30, last=now - 10),
+        Reporting(process="p2", seconds=1, first=now - 20, last=now - 20),
+    ]
+    assert await ledger.processes("nothing", now - 60) == []
+
+
+async def test_blocks_that_were_rolled_up_name_no_process(ledger: Ledger, now: int) -> None:
+    await ledger.append(sample_batch(*(sample_block(now - age, "*", unit="", entry=0) for age in (10, 2 * HOUR))))
+    while (await ledger.maintain({}))["blocks_rolled_up"]:
+        pass
+    assert [(one.first, one.last) for one in await ledger.processes("profile", 0)] == [(now - 10, now - 10)]

@@ -151,6 +151,29 @@ async def test_how_many_are_stored_and_how_old_they_are(ledger: Ledger) -> None:
     assert await ledger.stored("profile") == (3, 100.5, 300.0)
 
 
+async def test_trials_can_be_asked_for_by_name_and_come_oldest_first(ledger: Ledger) -> None:
+    await ledger.append(sample_batch(FULL, *(sample_trial(n) for n in (3, 1, 2))))
+    found = await ledger.trials_of([f"{n:032x}" for n in (77, 2, 9, 1)])
+    assert numbers(found) == [1, 2, 77]
+    assert plain(found[-1]) == plain(FULL)
+    assert await ledger.trials_of([]) == []
+
+
+async def test_the_newest_can_be_read_without_what_differs(ledger: Ledger) -> None:
+    await ledger.append(sample_batch(FULL, *(sample_trial(n) for n in range(78, 330)), sample_trial(400, "search")))
+    assert numbers(await ledger.sample("profile", 3)) == [329, 328, 327]
+    *_, oldest = every = await ledger.sample("profile", 1_000)
+    assert numbers(every) == [*range(329, 76, -1)]
+    assert plain(oldest) == {**plain(FULL), "differences": []}
+    assert await ledger.sample("profile", 0) == []
+
+
+async def test_the_newest_can_be_read_from_a_time_on(ledger: Ledger) -> None:
+    await ledger.append(sample_batch(*(sample_trial(n, at=100.0 * n) for n in range(1, 6))))
+    assert numbers(await ledger.sample("profile", 10, since=300.0)) == [5, 4, 3]
+    assert numbers(await ledger.sample("profile", 2, since=300.0)) == [5, 4]
+
+
 # Going away
 
 

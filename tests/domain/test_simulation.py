@@ -20,7 +20,7 @@ from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.crowd import Crowd
 from rollout.domain.simulation.draws import Average, Chance, Draws, Spread, binomial
 from rollout.domain.simulation.replay import End, Ended, Scenario, replay
-from rollout.domain.simulation.summary import interval, summary
+from rollout.domain.simulation.summary import summary
 from rollout.domain.simulation.truth import Drift, Outage, Truth, excess_of, per_second
 from rollout.domain.simulation.world import World
 from rollout.domain.state import Policy
@@ -417,18 +417,3 @@ def test_a_summary_counts_every_end_with_its_causes_and_medians() -> None:
     assert list(rolled_back.causes.items()) == [("errors at 5%", 2), ("cost at 100%", 1)]
     assert (undecided.runs, undecided.calls, undecided.seconds, undecided.causes) == (0, None, None, {})
     assert (found.runs, found.arrived, found.arrived_s) == (6, 4, 65.0)
-
-
-@given(st.integers(1, 1_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_a_share_lies_where_it_likely_is(seen: tuple[int, int]) -> None:
-    k, n = seen
-    low, high = interval(k, n)
-    assert 0 <= low <= k / n <= high <= 1
-    assert (low == 0) == (k == 0)
-    assert (high == 1) == (k == n)
-
-
-def test_the_interval_is_that_of_wilson() -> None:
-    assert interval(0, 200) == pytest.approx((0.0, 0.01885), abs=1e-4)
-    assert interval(2, 200) == pytest.approx((0.00275, 0.03572), abs=1e-4)
-    assert interval(50, 100) == pytest.approx((0.40383, 0.59617), abs=1e-4)

@@ -586,6 +586,22 @@ async def test_control_is_sometimes_run_once_more_in_shadow_to_learn_how_it_diff
     assert seen == [False, True]
 
 
+async def test_a_call_in_which_many_items_differ_at_one_path_is_one_call() -> None:
+    flips = iter(range(1_000))
+
+    async def control(_: Any) -> Response:
+        return Response(json.dumps({"a": [next(flips) for _ in range(5)]}).encode())
+
+    branch = Branch("a", giving([-1] * 5), part="$.a")
+    async with running(rollout_of(branch, control=control, shadow=Shadow(noise=1.0))) as world:
+        await world.get()
+        await world.settled()
+        (trial,) = await world.trials()
+        assert [one["path"] for one in trial.differences] == ["$.a[*]"] * 5
+        (found,) = await world.backend.ledger.mismatches("profile")
+        assert (found.path, found.count, found.noise, found.trials) == ("$.a[*]", 1, 1, [trial.id])
+
+
 # Whoever goes away
 
 

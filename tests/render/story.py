@@ -19,6 +19,7 @@ from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_p
 
 NAME = "profile"
 HOUR = 3_600
+TRIALS = 7  # that are stored of a minute; of them the first differs
 SLOWER = {"orders": 0.11, "tickets": 0.28, "summary": 0.5}  # share of pairs in which it took 25 % longer than control
 EVERY_GATE = (
     gates.errors(),
@@ -90,9 +91,10 @@ async def story(
         batch = Batch(f"{seed}-{second}", "shop-1:4127", blocks=_blocks(dice, now, calls, share, entry, broken))
         desk.fold(batch.blocks)
         if second % 60 == 0:
-            ids += 1
-            batch.trials.append(_trial(ids, now, broken))
-            batch.mismatches.extend(_mismatches(now, broken, f"{ids:032x}"))
+            first = ids + 1
+            ids += TRIALS
+            batch.trials.extend(_trial(number, now, broken) for number in range(first, ids + 1))
+            batch.mismatches.extend(_mismatches(now, broken, f"{first:032x}"))
         await backend.ledger.append(batch)
         clock.advance(step_s)
     await desk.save(lease, began + HOUR - step_s)
@@ -288,21 +290,29 @@ def findings(unit: str, grade: Grade) -> tuple[Finding, ...]:
 
 
 def _trial(number: int, now: float, broken: bool) -> TrialRecord:
+    dice = random.Random(number)
+    control, orders, tickets, summary = (middle * dice.lognormvariate(0, 0.3) for middle in (0.145, 0.08, 0.09, 0.06))
     record = TrialRecord(
         id=f"{number:032x}",
         rollout=NAME,
         at=now,
         mode="shadow",
-        outcome="mismatched" if broken or number % 7 == 0 else "matched",
+        outcome="mismatched" if broken or number % TRIALS == 1 else "matched",
         version=1,
-        route="/profile/{id}",
-        method="GET",
+        route="/profile/{id}/summary" if number % 5 == 0 else "/profile/{id}",
+        method="HEAD" if number % 11 == 0 else "GET",
         key_hash="5f0c2b7a90e1d344",
         control_status=200,
-        control_s=0.1412,
+        control_s=control,
         candidate_status=200,
-        candidate_s=0.0987,
-        runs=[RunRecord("orders", "shadow", "ok", 0.08), RunRecord("tickets", "shadow", "ok", 0.09)],
+        candidate_s=max(control, orders, tickets + summary),
+        runs=[
+            RunRecord("orders", "shadow", "ok", orders, cost_nano=0),
+            RunRecord("tickets", "shadow", "ok", tickets, cost_nano=0),
+            RunRecord("summary", "shadow", "ok", summary, 1, 412, 96, 1_830_000, "small-2")
+            if number % 3
+            else RunRecord("summary", "shadow", "skipped", 0.0, 0, cost_nano=0),
+        ],
     )
     if record.outcome == "matched":
         return record
@@ -310,7 +320,8 @@ def _trial(number: int, now: float, broken: bool) -> TrialRecord:
         record,
         differences=[
             _difference("$.orders[*].total", "value", "orders", _number("a41f"), _number("09bc")),
-            _difference("$.tickets[*].state", "missing", "tickets", '"open"', None),
+            _difference("$.orders[*].currency", "value", "orders", "EUR (from 2026-01-05)", "USD (from 2026-01-05)"),
+            _difference("$.tickets[*].state", "missing", "tickets", "open", {"type": "missing"}),
         ],
     )
 
@@ -334,6 +345,10 @@ def _mismatches(now: float, broken: bool, trial: str) -> list[MismatchCount]:
             _difference("$.orders[*].total", "value", "orders", _number("a41f"), _number("09bc")),
         ),
         MismatchCount(
+            NAME, "orders", "$.orders[*].currency", "value", 1, 0, now, now, [trial],
+            _difference("$.orders[*].currency", "value", "orders", "EUR (from 2026-01-05)", "USD (from 2026-01-05)"),
+        ),
+        MismatchCount(
             NAME, "", "$.summary.generated_at", "value", 1, 3, now, now, [trial],
             _difference("$.summary.generated_at", "value", "", _text("77aa"), _text("1c20")),
         ),
@@ -342,7 +357,7 @@ def _mismatches(now: float, broken: bool, trial: str) -> list[MismatchCount]:
         found.append(
             MismatchCount(
                 NAME, "tickets", "$.tickets[*].state", "missing", 270, 0, now, now, [trial],
-                _difference("$.tickets[*].state", "missing", "tickets", '"open"', None),
+                _difference("$.tickets[*].state", "missing", "tickets", "open", {"type": "missing"}),
             )
         )  # fmt: skip
     return found

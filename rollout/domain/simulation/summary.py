@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import median
-from typing import Final
 
 from rollout.domain.durations import percent
+from rollout.domain.intervals import interval
 from rollout.domain.simulation.replay import End, Ended
-
-_Z: Final = 1.96  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +65,6 @@ def _tally(end: End, ramps: Sequence[Ended]) -> Tally:
         seconds=median(ramp.seconds for ramp in those) if those else None,
         causes=dict(causes.most_common()),
     )
-
-
-def interval(k: int, n: int) -> tuple[float, float]:
-    """Where a share lies of which ``k`` of ``n`` (at least 1) were seen, with 95 % confidence: Wilson's interval."""
-    share, z2 = k / n, _Z**2 / n
-    middle = (share + z2 / 2) / (1 + z2)
-    half = _Z * sqrt(share * (1 - share) / n + z2 / n / 4) / (1 + z2)
-    return max(0.0, middle - half) if k else 0.0, min(1.0, middle + half) if k < n else 1.0
 
 
 def _place(share: float) -> str:
