@@ -26,7 +26,7 @@ from rollout_render.doors import (
     rollout_name,
     since,
 )
-from rollout_wiring import commands, groups, notifying, planning, whatif
+from rollout_wiring import commands, groups, notifying, page, planning, whatif
 from rollout_wiring.commands import Steering, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -284,5 +284,6 @@ for command in (
     groups.purge,
     groups.audit,
     notifying.notify,
+    page.serve,
 ):
     main.add_command(command)

@@ -46,6 +46,7 @@ ANY_ADAPTER = (
     "rollout_notify",
     "rollout_openfeature",
     "rollout_orjson",
+    "rollout_page",
     "rollout_prices",
     "rollout_prometheus",
     "rollout_render",
@@ -86,6 +87,9 @@ RULES = {
     "adapters/rollout_notify": Rule(may=(*ANY_OF_ROLLOUT, "rollout_notify.*", "aiohttp.*", "yarl.*")),
     "adapters/rollout_openfeature": Rule(may=(*ANY_OF_ROLLOUT, "rollout_openfeature.*", "openfeature.*")),
     "adapters/rollout_orjson": Rule(may=(*ANY_OF_ROLLOUT, "rollout_orjson.*", "orjson.*")),
+    "adapters/rollout_page": Rule(
+        may=(*ANY_OF_ROLLOUT, "rollout_page.*", "aiohttp.*", "jinja2.*", "markupsafe.*"),
+    ),
     "adapters/rollout_prices": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prices.*", "genai_prices.*")),
     "adapters/rollout_prometheus": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prometheus.*", "prometheus_client.*")),
     "adapters/rollout_render": Rule(

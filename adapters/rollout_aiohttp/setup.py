@@ -32,6 +32,7 @@ def setup(
     drain_s: float = 5.0,
     flags: Any = None,
     notify: Sequence[Any] = (),
+    page: Any = None,
 ) -> Engine:
     """Wrap every route of each rollout's control, in sub-applications too. After all routes, middlewares and contexts.
 
@@ -44,17 +45,21 @@ def setup(
     * ``flags``: a ``FlagSource``. Default: OpenFeature, domain ``rollout``.
     * ``notify``: who is told of every transition and of every approval that is waited for, by the process that leads:
       ``rollout_notify.Webhook(url, secret=…)``, ``rollout_notify.Slack(url)``. Default: nobody.
+    * ``page``: where to serve the live page, such as ``"/rollout"``: to look, for this machine alone. With tokens, to
+      act and from elsewhere: ``rollout_page.Page("/rollout", operate=TOKEN, view=TOKEN)``. Default: nowhere.
 
     Returns the engine, which is also ``app[rollout_aiohttp.ENGINE]``. Raises ``DeclarationError`` with every mistake
     of every rollout, and ``DatabaseError`` for an address that cannot be one.
     """
-    from rollout_wiring.embed import make_engine, notify_problems
+    from rollout_wiring.embed import make_engine, notify_problems, page_application, page_problems
 
     problems = [problem for rollout in rollouts for problem in rollout.problems()]
     problems += _twice(rollouts)
     problems += _of_options(app, tick_s, drain_s, metrics_path)
     problems += route_problems(app, rollouts)
     problems += notify_problems(notify)
+    if page is not None:
+        problems += page_problems(page) or list(_page_taken(app, page))
     if problems:
         raise DeclarationError(problems)
     found = {rollout.name: find_routes(app, rollout.control) for rollout in rollouts}
@@ -86,6 +91,8 @@ def setup(
     app[ENGINE] = engine
     if metrics_path is not None:
         app.router.add_get(metrics_path, _metrics_handler(engine), name="rollout-metrics")
+    if page is not None:
+        app.add_subapp(*page_application(page, lambda: engine.backend))
     return engine
 
 
@@ -106,6 +113,17 @@ def _of_options(app: web.Application, tick_s: Any, drain_s: Any, metrics_path: A
             yield Problem("setup", f"metrics_path is {metrics_path!r}", 'write for example metrics_path="/metrics"')
         elif any(route.path == metrics_path and route.method in ("GET", "*") for route in all_routes(app)):
             yield Problem("setup", f"metrics_path {metrics_path} is a route already", "choose another path")
+
+
+def _page_taken(app: web.Application, page: Any) -> Iterator[Problem]:
+    """That a route answers where the page would be: it comes first, so the page would never be seen."""
+    path = getattr(page, "path", page)
+    for route in all_routes(app):
+        info = route.route.resource.get_info() if route.route.resource is not None else {}
+        pattern = info.get("pattern")
+        if route.path == path or route.path.startswith(f"{path}/") or (pattern is not None and pattern.fullmatch(path)):
+            yield Problem("page", f"{path} is taken by the route {route.path}", "choose another path")
+            return
 
 
 def _verify_order(app: web.Application, owners: Sequence[web.Application], middleware: Any, context: Any) -> None:

@@ -113,3 +113,19 @@ def metrics_page(engine: Engine) -> Callable[[], tuple[bytes, str]]:
 
     collector = RolloutCollector(engine.metrics)
     return lambda: exposition(collector)
+
+
+def page_problems(page: Any) -> list[Problem]:
+    """Every mistake in a page that was declared, by its path alone or as a ``Page``."""
+    from rollout_page import as_page, page_problems
+
+    return list(page_problems(as_page(page)))
+
+
+def page_application(page: Any, backend: Callable[[], Backend | None]) -> tuple[str, Any]:
+    """The path and the application of a page without mistakes. ``backend``: None while there is none yet."""
+    from rollout_page import Page, as_page, page_of
+    from rollout_render import page as drawing
+
+    declared: Page = as_page(page)
+    return declared.path, page_of(declared, backend, drawing)
