@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import BaseLoader, Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from rollout.domain.cost import usd_text
 from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
@@ -84,16 +85,25 @@ class Evidence:
 
 def html_report(report: Report) -> str:
     """The whole page."""
-    style = _shipped("page.css") + report_style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        _environment().get_template("report.html.j2").render(style=Markup(style), style_hash=digest, **_parts(report))
-    )
+    return whole(f"{clean(words.stored(report.rollout), 160)} – {report.verdict.word.text}", report_article(report))
 
 
 def report_article(report: Report) -> Markup:
     """The report as one element, for a page that shows it in place. It needs ``report_style``, and no script."""
-    return Markup(_environment().get_template("report.body.j2").render(**_parts(report)))
+    return body_of("report.body.j2", **_parts(report))
+
+
+def body_of(template: str, **parts: Any) -> Markup:
+    """A template of this package with its parts, as an element."""
+    return Markup(_environment().get_template(template).render(parts))
+
+
+def whole(title: str, body: Markup) -> str:
+    """A page of its own around an element that ``report_style`` dresses."""
+    style = _shipped("page.css") + report_style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    template = _environment().get_template("report.html.j2")
+    return template.render(title=title, style=Markup(style), style_hash=digest, body=body)
 
 
 def report_style() -> str:
@@ -143,6 +153,7 @@ def environment(loader: BaseLoader) -> Environment:
         "count": words.count,
         "share": words.share,
         "seconds": words.seconds,
+        "usd": usd_text,
         "dollars": words.dollars,
         "rate": words.rate,
         "utc": words.utc,

@@ -15,6 +15,7 @@ from rollout.usecases import whatif as asking
 from rollout_render import deliver, emit
 from rollout_render import whatif as screens
 from rollout_render.doors import named, reading, rollout_name, since
+from rollout_render.planning import progress
 from rollout_wiring.commands import run
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ TIMEOUT = OfBranch("timeout", seconds)
     show_default=True,
     help="Read at most so many trials, the newest.",
 )
-@named("--plot", "PLOT", type=FILE, help="Write the frontier to this file, as SVG.")
+@named("--html", "HTML", "page", type=FILE, help="Write all of it to this file, as one page with its drawings.")
 @since()
 @reading()
 def whatif(
@@ -93,7 +94,7 @@ def whatif(
     confidence: tuple[tuple[str, float], ...],
     live: bool,
     most: int,
-    plot: Path | None,
+    page: Path | None,
     since: float | None,
     url: str,
     output: str,
@@ -107,12 +108,21 @@ def whatif(
     setting = Setting(
         soft_s=dict(soft), hard_s=dict(hard), dropped=frozenset(drop), confidence=dict(confidence), live=live
     )
-    found = run(
-        url,
-        lambda backend: asking.whatif(backend, name, setting, clock=time.perf_counter, since=since, most=most),
-    )
+    with progress(f"what-if {name}", 100) as done:
+        found = run(
+            url,
+            lambda backend: asking.whatif(
+                backend,
+                name,
+                setting,
+                clock=time.perf_counter,
+                since=since,
+                most=most,
+                progress=lambda share: done(round(100 * share)),
+            ),
+        )
     emit(found, output, screens.whatif)
-    if plot is not None:
-        if found.frontier is None:
-            raise click.UsageError(f"--plot: {name} has no optional branch, so there is no frontier. Leave it out.")
-        deliver(screens.svg_file(found), plot)
+    if page is not None:
+        from rollout_render.whatif_page import html_whatif
+
+        deliver(html_whatif(found), page)

@@ -29,6 +29,9 @@ from rollout.usecases.standpoint import Standpoint
 #: The most trials that are read, and how many at once.
 MOST: Final = 20_000
 _PAGE: Final = 1_000
+#: How much of the whole is done when everything is read, and when it is predicted; roughly.
+_READ: Final = 0.6
+_PREDICTED: Final = 0.8
 #: A record holds so many differences at most: there may be more.
 _DIFFERENCES: Final = 20
 _FAILED: Final = (RunOutcome.error, RunOutcome.hard_timeout)
@@ -82,8 +85,10 @@ async def whatif(
     clock: Callable[[], float],
     since: float | None = None,
     most: int = MOST,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> WhatIf:
     """Predict. ``since``: epoch seconds, default the oldest trial; ``most``: read no more than so many, the newest.
+    ``progress`` is told which share is done, in [0, 1].
 
     ``UnknownName`` for a rollout or branch that is not there; ``Refused`` for a setting that cannot be, and where no
     trial can speak.
@@ -91,12 +96,13 @@ async def whatif(
     began = clock()
     policy = (await Standpoint.of(backend, name)).policy
     setting.check(policy)
-    calls, sample = await _read(backend, policy, since, most)
+    calls, sample = await _read(backend, policy, since, most, lambda share: progress(_READ * share))
     past = Past.of(calls)
     as_it_is = Setting(live=setting.live)
     in_force = predict(calls, rules_of(policy, as_it_is, past))
     nothing = tuple(never_ran(policy, setting, past))
     predicted = None if nothing else predict(calls, rules_of(policy, setting, past)) if setting.changes else in_force
+    progress(_PREDICTED)
     return WhatIf(
         rollout=name,
         version=policy.version,
@@ -109,22 +115,28 @@ async def whatif(
         predicted=predicted,
         unanswered=nothing if predicted is None else unanswered(predicted.unknown, policy, setting),
         check=check(calls, rules_of(policy, Setting(), past)),
-        frontier=None if nothing else frontier(calls, policy, setting, past),
+        frontier=None if nothing else frontier(calls, policy, setting, past, lambda share: progress(_rest(share))),
         took_s=clock() - began,
     )
+
+
+def _rest(share: float) -> float:
+    """How much of the whole is done with a share of what comes after the prediction."""
+    return _PREDICTED + (1 - _PREDICTED) * share
 
 
 # Which calls
 
 
 async def _read(
-    backend: Backend, policy: Policy, since: float | None, most: int
+    backend: Backend, policy: Policy, since: float | None, most: int, progress: Callable[[float], None]
 ) -> tuple[Sequence[RecordedCall], Sample]:
     """The calls that can speak, and what they are a sample of."""
     kept = await _kept(backend, policy)
     calls: list[RecordedCall] = []
     times: list[float] = []
     left_out: Counter[str] = Counter()
+    stored, _, _ = await backend.ledger.stored(policy.rollout)
     read, before = 0, None
     while page := await backend.ledger.trials(policy.rollout, limit=min(_PAGE, most - read), before=before):
         inside = [trial for trial in page if since is None or trial.at >= since]
@@ -135,10 +147,10 @@ async def _read(
             else:
                 calls.append(recorded(trial, kept[trial.version]))
                 times.append(trial.at)
+        progress(min(1.0, read / min(stored, most)))  # more may come while it reads
         before = page[-1].id
         if len(inside) < len(page) or read >= most:
             break
-    stored, _, _ = await backend.ledger.stored(policy.rollout)
     if not calls:
         raise Refused(_nothing(policy.rollout, read, left_out))
     return calls, Sample(

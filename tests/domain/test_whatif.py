@@ -178,6 +178,15 @@ def test_a_run_that_was_refused_at_the_door_stays_refused(outcome: RunOutcome) -
     assert needed.fell_back
 
 
+@pytest.mark.parametrize(("reason", "doubts"), [("usd", [("b", Doubt.refused)]), ("time", [])])
+def test_what_a_budget_refused_might_run_where_others_take_less_of_it(reason: str, doubts: list[Any]) -> None:
+    three = policy(branch("a", required=True), branch("b"), branch("c"))
+    recorded = call(a=0.1, b=RecordedRun(RunOutcome.over_budget, 0.0, reason=reason), c=0.1)
+    assert under(Setting(soft_s={"c": 0.05}), recorded, three).doubts == ()
+    found = under(Setting(dropped=frozenset("c")), recorded, three)
+    assert [doubt for doubt in found.doubts if doubt[0]] == doubts
+
+
 def test_a_branch_that_was_not_wanted_stays_so_and_is_not_missed() -> None:
     found = under(Setting(soft_s={"b": 0.1}), call(a=0.2, b=RecordedRun(RunOutcome.skipped, 0.0, reason="when")))
     assert (found.parts, found.complete, found.doubts) == (1, True, ())
@@ -412,7 +421,9 @@ def test_a_figure_is_unknown_where_best_and_worst_are_too_far_apart() -> None:
     assert (near.value, near.low, near.high) == (1.02, 0.9, 1.2)
     far = figure(Interval(1.2, 1.1, 1.3), Interval(1.0, 0.9, 1.1), estimate.latencies)
     assert (far.value, far.low, far.high) == (None, 1.0, 1.2)
-    assert figure(Interval(1.0, 1.0, 1.0), Interval(inf, inf, inf), estimate.means).high is None
+    for low in (0.0, 1.0, inf):
+        boundless = figure(Interval(low, low, low), Interval(inf, inf, inf), estimate.means)
+        assert (boundless.value, boundless.high) == (None, None)
 
 
 def test_a_few_calls_that_cannot_tell_only_widen_the_interval() -> None:
@@ -449,6 +460,13 @@ def test_a_timeout_of_a_branch_that_never_ran_is_unknown() -> None:
     (told,) = never_ran(policy(), Setting(soft_s={"b": 0.2}), past)
     assert (told.branch, told.calls) == ("b", 9)
     assert not list(never_ran(policy(), Setting(dropped=frozenset("b")), past))
+
+
+def test_a_second_opinion_that_was_never_wanted_is_known_and_one_that_nobody_recorded_is_not() -> None:
+    asked = Setting(confidence={"dear": 0.5})
+    assert not list(never_ran(STAGED, asked, Past.of([staged(0.95, SURE)])))
+    (told,) = never_ran(STAGED, asked, Past.of([call(cheap=0.1)]))
+    assert told.remedy == "Let dear run in shadow for a while, and ask again."
 
 
 def test_the_replay_is_checked_against_what_was_measured() -> None:

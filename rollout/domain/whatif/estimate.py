@@ -64,7 +64,7 @@ Estimate = Callable[[Sequence[float], Sequence[float]], Interval]  # of values, 
 def figure(one: Interval, other: Interval, within: Callable[[float], float]) -> Figure:
     """One figure of two estimates. ``within``: how far they may be apart, of the higher one."""
     low, high = sorted((one, other), key=lambda found: found.value)
-    if high.value == low.value or high.value - low.value <= within(high.value):
+    if isfinite(high.value) and high.value - low.value <= within(high.value):
         return Figure((low.value + high.value) / 2, min(low.low, high.low), _finite(max(low.high, high.high)))
     return Figure(None, low.value, _finite(high.value))
 

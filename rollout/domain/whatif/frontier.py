@@ -6,7 +6,7 @@ the three without being worse in another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import floor, inf, log10
@@ -51,22 +51,34 @@ class Frontier:
     branches: Sequence[str]
 
 
-def frontier(calls: Sequence[RecordedCall], policy: Policy, setting: Setting, past: Past) -> Frontier | None:
-    """The frontier around a setting; None where no branch is optional."""
+def frontier(
+    calls: Sequence[RecordedCall],
+    policy: Policy,
+    setting: Setting,
+    past: Past,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Frontier | None:
+    """The frontier around a setting; None where no branch is optional. ``progress`` is told which share is tried."""
     grid = _grid(policy, setting, past)
     if not grid:
         return None
     some = calls[:: -(-len(calls) // CALLS)]
     points: list[Point] = []
-    tried = 0
-    for choice in product(*grid.values()):
+    choices = list(product(*grid.values()))
+    for tried, choice in enumerate(choices, 1):
         soft_s = {name: value for name, value in zip(grid, choice, strict=True) if value < inf}
-        tried += 1
         found = predict(some, rules_of(policy, replace(setting, soft_s={**setting.soft_s, **soft_s}), past))
         if (point := _point(soft_s, found)) is not None:
             points.append(point)
+        progress(tried / len(choices))
     kept = sorted(_undominated(points), key=lambda point: (point.user_s, -point.complete))
-    return Frontier(points=tuple(kept), tried=tried, unknown=tried - len(points), calls=len(some), branches=tuple(grid))
+    return Frontier(
+        points=tuple(kept),
+        tried=len(choices),
+        unknown=len(choices) - len(points),
+        calls=len(some),
+        branches=tuple(grid),
+    )
 
 
 def _grid(policy: Policy, setting: Setting, past: Past) -> dict[str, list[float]]:

@@ -24,10 +24,13 @@ class Unanswered:
 
 
 def never_ran(policy: Policy, setting: Setting, past: Past) -> Iterator[Unanswered]:
-    """The branches whose timeouts are asked for although none of their runs was recorded: nothing can be said."""
+    """The branches of which something is asked that none of their runs can tell: nothing can be said. Of a second
+    opinion that was never wanted something can.
+    """
     for branch in policy.branches:
         name = branch.name
-        if (name in setting.soft_s or name in setting.hard_s) and not past.began.get(name):
+        is_timed = name in setting.soft_s or name in setting.hard_s
+        if (is_timed and not past.began.get(name)) or (name in setting.confidence and name not in past.began):
             yield Unanswered(
                 branch=name,
                 calls=len(past.control_s),
@@ -65,12 +68,19 @@ def _not_asked(name: str, policy: Policy, setting: Setting) -> tuple[str, str]:
     )
 
 
+def _refused(name: str, policy: Policy, setting: Setting) -> tuple[str, str]:
+    return (
+        f"the budget did not cover {name} there, and might now that others take less: nobody knows what it would do",
+        "Record it with a budget that covers every branch at once (budget.tokens, budget.usd), and ask again.",
+    )
+
+
 def _unheard(name: str, policy: Policy, setting: Setting) -> tuple[str, str]:
     branch = policy.branch(name)
     first = " and ".join(branch.after) if branch is not None else ""
     return (
         f"no recorded run of {first} tells how sure it was, so nobody knows when {name} would be asked",
-        f"Record how sure {first} is with each of its runs, and ask again.",
+        f"Declare confidence= on {first} and escalate_below=1 on {name}, let them run in shadow, and ask again.",
     )
 
 
@@ -93,6 +103,7 @@ def _asked(setting: Setting) -> Iterator[tuple[str, dict[str, float]]]:
 _TEXTS = {
     Doubt.cut: _cut,
     Doubt.not_asked: _not_asked,
+    Doubt.refused: _refused,
     Doubt.unheard: _unheard,
     Doubt.unpriced: _unpriced,
     Doubt.other_parts: _other_parts,

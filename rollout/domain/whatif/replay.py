@@ -41,6 +41,7 @@ class Doubt(StrEnum):
 
     cut = "cut"  # the run was cut sooner than the setting would cut it
     not_asked = "not_asked"  # the branch did not run, and would
+    refused = "refused"  # a budget did not cover the run, and might now
     unheard = "unheard"  # nobody wrote down how sure the first opinion was
     unpriced = "unpriced"  # it ran at a price that nobody knows
     other_parts = "other_parts"  # the candidate would be made of other parts, and nobody knows whether it differs
@@ -118,7 +119,7 @@ def replay(call: RecordedCall, rules: Rules, beyond: Beyond = Beyond.soon) -> Re
     for rule in rules.order:
         seen = call.runs.get(rule.name)
         if seen is not None:
-            runs[rule.name] = _begun(rule, seen, call, runs, rules.deadline_s, beyond)
+            runs[rule.name] = _begun(rule, seen, call, runs, rules, beyond)
     failed = (run.end for run in runs.values() if run.rule.required and run.outcome not in _NO_FAILURE)
     failed_s = min(failed, default=inf)
     decided_s = made_s = ends_s = _decided(runs.values(), rules, 0.0)
@@ -148,24 +149,24 @@ def replay(call: RecordedCall, rules: Rules, beyond: Beyond = Beyond.soon) -> Re
 
 
 def _begun(
-    rule: Rule, seen: RecordedRun, call: RecordedCall, runs: Mapping[str, _Run], deadline_s: float, beyond: Beyond
+    rule: Rule, seen: RecordedRun, call: RecordedCall, runs: Mapping[str, _Run], rules: Rules, beyond: Beyond
 ) -> _Run:
     """A branch as it would run if nothing was cut by a soft timeout of its own or another's."""
     before = [runs[name] for name in rule.after if name in runs]
     start = max((run.end for run in before), default=0.0)
     run = _Run(rule, seen, start)
-    if start > deadline_s - LATE_S:  # all is cut then, and what waits is skipped
+    if start > rules.deadline_s - LATE_S:  # all is cut then, and what waits is skipped
         return run
     wanted, run.doubt = _wanted(rule, seen, call, before, beyond)
     if not wanted:
         return run
-    if seen.outcome in REFUSED:
+    if seen.outcome in REFUSED and not _might_be_covered(seen, rules):
         run.outcome = seen.outcome
         return run
-    limit_s = max(0.0, min(rule.hard_s, deadline_s - start))
+    limit_s = max(0.0, min(rule.hard_s, rules.deadline_s - start))
     if seen.outcome in ENDED:
         run.outcome, lasts_s = seen.outcome, seen.took_s
-    else:  # cut, or not asked: it lasts longer than that, nobody knows how much
+    else:  # cut, not asked, or refused: it lasts longer than that, nobody knows how much
         known_s = seen.took_s + LATE_S if seen.outcome in CUT else 0.0
         run.outcome, lasts_s = OK, _beyond(known_s, min(limit_s, rule.soft_s), beyond)
         run.known_s = start + known_s
@@ -173,6 +174,11 @@ def _begun(
     if lasts_s > limit_s + (rule.grace_s if seen.outcome in ENDED else 0.0):
         run.cut(RunOutcome.hard_timeout, start + limit_s)
     return run
+
+
+def _might_be_covered(seen: RecordedRun, rules: Rules) -> bool:
+    """Whether a run that a budget refused might begin where others reserve less of it; the time is the same for all."""
+    return rules.reserves_less and seen.outcome is RunOutcome.over_budget and seen.reason != "time"
 
 
 def _beyond(known_s: float, limit_s: float, beyond: Beyond) -> float:
@@ -258,9 +264,16 @@ def _doubts(runs: Mapping[str, _Run]) -> Iterator[tuple[str, Doubt]]:
         if run.doubt is not None:
             yield name, run.doubt
         if run.is_doubtful:
-            yield name, Doubt.cut if run.seen.outcome in CUT else Doubt.not_asked
+            yield name, _why(run.seen.outcome)
         elif run.says_its_usage and run.seen.nano is None:
             yield name, Doubt.unpriced
+
+
+def _why(outcome: RunOutcome) -> Doubt:
+    """Why the record of a run that ended so does not say how it goes on."""
+    if outcome in CUT:
+        return Doubt.cut
+    return Doubt.refused if outcome is RunOutcome.over_budget else Doubt.not_asked
 
 
 def _differs(call: RecordedCall, runs: Mapping[str, _Run], rules: Rules) -> tuple[bool, bool]:

@@ -110,7 +110,7 @@ class Rule:
 class Rules:
     """What a replay follows. ``order``: the branches, each behind those that it comes after. ``places``: where parts
     live, of all branches, also of those that are gone. ``fallback_s``: when control starts at the latest where the
-    branches stand in for it.
+    branches stand in for it. ``reserves_less``: whether fewer runs than were recorded take of the budgets.
     """
 
     order: tuple[Rule, ...]
@@ -119,6 +119,7 @@ class Rules:
     live: bool
     soft: bool
     fallback_s: float
+    reserves_less: bool
     places: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -133,6 +134,7 @@ def rules_of(policy: Policy, setting: Setting, past: Past) -> Rules:
         live=setting.live,
         soft=any(rule.soft_s < inf for rule in order),
         fallback_s=_fallback_s(policy, past),
+        reserves_less=bool(setting.dropped or setting.confidence),
         places={branch.name: branch.part for branch in policy.branches},
     )
 
