@@ -28,7 +28,7 @@ from rollout_render.whatif_words import (
 )
 
 _TOP, _TALL, _FOOT = 26, 170, 34  # pixels of a plot: above, itself, below
-_LEFT, _RIGHT = 150.0, 950.0  # its sides, in thousandths of the width
+_LEFT, _RIGHT = 150.0, 900.0  # its sides, in thousandths of the width
 
 
 def html_whatif(found: WhatIf) -> str:
@@ -84,12 +84,12 @@ def plot(
         x = _LEFT + (_RIGHT - _LEFT) * part(point.user_s, left, right)
         y = _TOP + _TALL * (1 - part(value, low, high))
         told = f"{letter}, {point_text(point, setting)}: p95 {words.seconds(point.user_s)}, {name} {text(value)}"
-        shapes += [_dot(x, y, told), svg.label(x + 18, y + 4, letter)]
+        shapes += [_dot(x, y, told), svg.label(x + 28, y + 4, letter)]
     return svg.frame(shapes, height=foot + 6, name=f"{name} over the p95 of users, of {len(known)} settings")
 
 
 def _axes() -> Markup:
-    left, right, bottom = f"{_LEFT / 10 - 3:.2f}%", f"{_RIGHT / 10 + 3:.2f}%", _TOP + _TALL + 12
+    left, right, bottom = f"{_LEFT / 10 - 3:.2f}%", f"{_RIGHT / 10 + 8:.2f}%", _TOP + _TALL + 12
     line = Markup('<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>')
     return line.format(left, _TOP - 6, left, bottom) + line.format(left, bottom, right, bottom)
 

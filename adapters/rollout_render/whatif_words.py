@@ -12,7 +12,8 @@ from rollout.domain.whatif.estimate import Figure
 from rollout.domain.whatif.frontier import Point
 from rollout.domain.whatif.prediction import Check, Prediction
 from rollout.domain.whatif.setting import Setting
-from rollout.usecases.whatif import Sample, WhatIf
+from rollout.usecases.recorded_calls import Sample
+from rollout.usecases.whatif import WhatIf
 from rollout_render import words
 
 NOT_KNOWN: Final = "unknown"

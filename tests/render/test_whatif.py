@@ -112,4 +112,4 @@ def test_points_of_one_latency_stand_above_each_other() -> None:
     same = [replace(point, user_s=0.1) for point in points(3)]
     drawn = plot(same, Setting(), "complete", lambda point: point.complete, share)
     assert "users p95 100 ms" in drawn
-    assert drawn.count('cx="55.00%"') == 3
+    assert drawn.count('cx="52.50%"') == 3

@@ -34,7 +34,8 @@ from rollout.testing import (
     sample_trial,
     virtual_time,
 )
-from rollout.usecases.whatif import WhatIf, recorded, whatif
+from rollout.usecases.recorded_calls import recorded
+from rollout.usecases.whatif import WhatIf, whatif
 from tests.support.trials import Request, Response, World, answering, giving, rollout_of, running
 
 CONTROL = {"orders": 1, "tickets": 2, "offers": 3, "summary": 4}
