@@ -459,6 +459,24 @@ async def test_trials_are_read_in_pages_the_newest_first_and_no_more_than_wanted
     assert (recent.calls, recent.read, recent.first_at) == (501, 501, NOON + 2_000)
 
 
+async def test_who_waits_is_told_how_far_it_is() -> None:
+    told: list[float] = []
+    await asked(await filled(*(trial_of(number) for number in range(1, 2_501))), progress=told.append)
+    assert told == sorted(told)
+    assert len(set(told)) >= 6
+    assert (told[0] < 0.3, told[-1]) == (True, 1.0)
+
+
+async def test_trials_that_are_all_of_an_older_shape_are_told_with_what_to_do() -> None:
+    backend = await filled(*(trial_of(number) for number in range(1, 4)), policy=shop_policy(revision="1"))
+    longer = shop_policy(revision="2")
+    await backend.state.register(replace(longer, latency_s=9.0), "p2")
+    with pytest.raises(
+        Refused, match=r"None of the 3 trials of profile can be replayed: 3 of another policy\. Let it run"
+    ):
+        await asked(backend)
+
+
 async def test_what_cannot_be_replayed_is_left_out_and_told() -> None:
     cut = [RunRecord("orders", "shadow", "shutdown", 0.1), RunRecord("tickets", "shadow", "ok", 0.1)]
     backend = await filled(

@@ -115,27 +115,21 @@ def _point(soft_s: Mapping[str, float], found: Prediction) -> Point | None:
     return Point(soft_s=soft_s, user_s=user_s, complete=complete, nano=found.nano.value)
 
 
-def _undominated(points: Sequence[Point]) -> Iterator[Point]:
-    """Those that no other beats; of equal ones the one that changes least."""
-    seen: dict[tuple[float, float, float], Point] = {}
+def _undominated(points: Sequence[Point]) -> list[Point]:
+    """Those that no other is as good as; of some that are about the same, the one that changes least."""
+    kept: list[Point] = []
     for point in sorted(points, key=lambda point: len(point.soft_s)):
-        seen.setdefault(_worth(point), point)
-    for worth, point in seen.items():
-        if not any(other != worth and all(map(float.__le__, other, worth)) for other in seen):
-            yield point
+        if not any(_is_as_good(other, point) for other in kept):
+            kept = [*(other for other in kept if not _is_as_good(point, other)), point]
+    return kept
 
 
-def _worth(point: Point) -> tuple[float, float, float]:
-    """What is compared, less is better, no finer than anybody would act on: 2 % of a latency, half a point of
-    completeness, 2 % of a cost. An unknown cost is the same for all.
+def _is_as_good(one: Point, other: Point) -> bool:
+    """Whether one is no worse in anything. Nobody would act on 2 % of a latency or a cost, or half a point of
+    completeness; a cost that is unknown is no reason.
     """
-    nano = 0.0 if not point.nano else _coarse(point.nano)
-    return _coarse(point.user_s), -round(point.complete * 200) / 200, nano
-
-
-def _coarse(value: float) -> float:
-    """In steps of about 2 %."""
-    return float(round(log10(value) / log10(1.02))) if value > 0 else -inf
+    is_no_dearer = one.nano is None or other.nano is None or one.nano <= other.nano * 1.02
+    return is_no_dearer and one.user_s <= other.user_s * 1.02 and one.complete >= other.complete - 0.005
 
 
 def as_seconds(value: float) -> float:
