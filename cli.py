@@ -106,16 +106,24 @@ def history(name: str, limit: int, url: str, output: str) -> None:
 @main.command()
 @rollout_name()
 @named(
-    "--format", "FORMAT", "form", type=click.Choice(["text", "json", "html"]), default="text", help="How it is written."
+    "--format",
+    "FORMAT",
+    "--output",
+    "-o",
+    "form",
+    type=click.Choice(["text", "json", "html", "markdown"]),
+    default="text",
+    help="How it is written; markdown is for a pull request.",
 )
 @named("--out", "OUT", type=FILE, help="Write it to this file instead of printing it.")
 @since()
 @database()
 def report(name: str, form: str, out: Path | None, since: float | None, url: str) -> None:
-    """The whole report, as text, JSON or one HTML file.
+    """The whole report, as text, JSON, Markdown or one HTML file.
 
     Verdict, gates, evidence, funnel, what differs, latency, a typical call, cohorts, cost, errors, decisions, policy,
-    completeness. JSON has stable keys (schema 4); HTML needs nothing else, not even JavaScript.
+    completeness. JSON has stable keys (schema 4); HTML needs nothing else, not even JavaScript; Markdown fits into a
+    comment.
     """
     made = run(url, lambda backend: reporting.report(backend, name, since=since))
     deliver(document(made, form), out)

@@ -30,13 +30,17 @@ def emit(value: T, output: str, screen: Callable[[T], RenderableType]) -> None:
 
 
 def document(report: Report, form: str) -> str:
-    """A report as ``text``, ``json`` or ``html``."""
+    """A report as ``text``, ``json``, ``html`` or ``markdown``."""
     if form == "json":
         return to_json(report) + "\n"
     if form == "html":
         from rollout_render.page import html_report
 
         return html_report(report)
+    if form == "markdown":
+        from rollout_render.markdown import markdown_report
+
+        return markdown_report(report)
     from rollout_render.text import text_report
 
     return text_report(report)

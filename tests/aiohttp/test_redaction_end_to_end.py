@@ -139,7 +139,7 @@ async def visit(wrapped: Served) -> None:
 async def documents(backend: Backend) -> dict[str, str]:
     """Everything that people are shown."""
     made: Report = await report(backend, "profile")
-    shown = {form: document(made, form) for form in ("text", "json", "html")}
+    shown = {form: document(made, form) for form in ("text", "json", "html", "markdown")}
     shown["status"] = repr(await status(backend))
     shown["show"] = repr(await show(backend, "profile"))
     shown["diff"] = repr(await diff(backend, "profile"))

@@ -168,6 +168,12 @@ def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
+def test_a_report_for_a_pull_request_begins_with_the_verdict(run: Run) -> None:
+    for option in ("--output", "--format", "-o"):
+        text = run("report", "profile", option, "markdown").stdout
+        assert text.startswith("### <code>profile</code>: rolled back\n\n> [!CAUTION]\n")
+
+
 REPORT_KEYS = {
     "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
     "branches", "gates", "bound", "evidence", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches",

@@ -21,6 +21,7 @@ from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
 from rollout_render.page import html_report, report_article, report_style
 from rollout_render.text import text_report
+from tests.render.hostile import dirty
 from tests.render.story import NAME, findings, story, told
 from tests.support import thresholds
 
@@ -159,68 +160,15 @@ async def test_it_stays_small(report: Report) -> None:
     assert len(made) < 2_000_000
 
 
-NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x1b[31m\u202e{{7*7}}&amp;"
-
-
 async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None:
-    dirty = replace(
-        report,
-        rollout=NASTY,
-        routes=(NASTY,),
-        revision=NASTY,
-        verdict=replace(report.verdict, sentence=NASTY),
-        branches=tuple(
-            replace(one, branch=NASTY, why=NASTY, findings=tuple(replace(f, gate=NASTY) for f in one.findings))
-            for one in report.branches
-        ),
-        gates=tuple(replace(gate, why=NASTY, unit=NASTY) for gate in report.gates),
-        mismatches=tuple(
-            replace(m, path=NASTY, branch=NASTY, kind=NASTY, example={"control": NASTY, "candidate": NASTY})
-            for m in report.mismatches
-        ),
-        examples=tuple(
-            replace(
-                e,
-                route=NASTY,
-                method=NASTY,
-                reason=NASTY,
-                differences=(
-                    {"path": NASTY, "kind": NASTY, "branch": NASTY, "control": NASTY, "candidate": {NASTY: NASTY}},
-                ),
-            )
-            for e in report.examples
-        ),
-        cohorts=tuple(replace(c, name=NASTY, kind=NASTY) for c in report.cohorts),
-        models=tuple(replace(m, branch=NASTY, model=NASTY) for m in report.models),
-        waterfalls=tuple(
-            replace(w, path=(NASTY, NASTY), branches=tuple(replace(b, branch=NASTY) for b in w.branches))
-            for w in report.waterfalls
-        ),
-        completeness=replace(
-            report.completeness,
-            dropped={NASTY: 1},
-            hooks={NASTY: 1},
-            processes=tuple(replace(p, process=NASTY) for p in report.completeness.processes),
-        ),
-        timeline=tuple(replace(d, reason=NASTY, actor=NASTY) for d in report.timeline),
-        errors=tuple(replace(e, what=NASTY) for e in report.errors),
-        bound=replace(report.bound, sentence=NASTY),
-        evidence=tuple(
-            replace(e, gates=(NASTY,) * len(e.gates), changes=tuple(replace(c, to=NASTY) for c in e.changes))
-            for e in report.evidence
-        ),
-        outcomes=tuple(replace(line, branch=NASTY, mode=NASTY) for line in report.outcomes),
-        dispatch={NASTY: 3},
-        curves={NASTY: report.curves["orders"]},
-        database=NASTY,
-    )
-    page = html_report(dirty)
+    nasty = dirty(report)
+    page = html_report(nasty)
     reader = read(page)
     assert reader.open == []
     assert not {tag for tag, _ in reader.tags} & {"script", "img"}
     assert not any(sign in page for sign in "\x1b\u202e")
     assert "{{7*7}}" in page
-    text = text_report(dirty)
+    text = text_report(nasty)
     assert not any(sign in text for sign in "\x1b\u202e")
 
 
