@@ -57,7 +57,7 @@ def deliver(text: str, out: Path | None) -> None:
         draft.replace(out)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise RolloutError(f"{out} cannot be written: {error.strerror}. Name another file with --out.") from error
+        raise RolloutError(f"{out} cannot be written: {error.strerror}. Name another file.") from error
     click.echo(f"written to {out}", err=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -106,7 +106,11 @@ def whatif(
     know it.
     """
     setting = Setting(
-        soft_s=dict(soft), hard_s=dict(hard), dropped=frozenset(drop), confidence=dict(confidence), live=live
+        soft_s=_once("--soft-timeout", soft),
+        hard_s=_once("--hard-timeout", hard),
+        dropped=frozenset(drop),
+        confidence=_once("--confidence", confidence),
+        live=live,
     )
     with progress(f"what-if {name}", 100) as done:
         found = run(
@@ -126,3 +130,13 @@ def whatif(
         from rollout_render.whatif_page import html_whatif
 
         deliver(html_whatif(found), page)
+
+
+def _once(option: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """The values by branch; none may have two."""
+    found: dict[str, float] = {}
+    for branch, value in pairs:
+        if branch in found:
+            raise click.UsageError(f"{option} names {branch} twice. Say it once.")
+        found[branch] = value
+    return found

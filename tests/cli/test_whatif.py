@@ -121,6 +121,8 @@ def test_only_so_many_trials_are_read_as_are_wanted(ask: Run) -> None:
         (("--soft-timeout", "tickets"), 'write for example "tickets=200ms"'),
         (("--soft-timeout", "tickets=soon"), "soon"),
         (("--confidence", "advice=3"), "0% and 100%"),
+        ((*SOFT, "--soft-timeout", "tickets=1s"), "--soft-timeout names tickets twice"),
+        (("--soft-timeout", "tickets=nan"), "nan"),
         (("--drop", "ticket"), 'Did you mean "tickets"?'),
         (("--soft-timeout", "orders=50ms"), "orders is required"),
         (("--hard-timeout", "tickets=-1s"), "-1s"),
