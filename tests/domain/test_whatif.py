@@ -376,6 +376,12 @@ def test_figures_of_one_kind_of_call_are_those_of_the_call() -> None:
     assert found.complete.low == pytest.approx(50 / (50 + 1.96**2))
 
 
+def test_a_quantile_next_to_all_of_it_has_no_end_however_weights_are_rounded() -> None:
+    values = [float(number) for number in range(1_000)]
+    found = quantile_of(1 - 1e-10)(values, [1 / 0.3] * 1_000)
+    assert (found.value, found.high) == (inf, inf)
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=60), st.floats(0.01, 0.99))
 def test_a_quantile_is_a_value_that_was_seen_inside_its_interval(values: list[float], q: float) -> None:

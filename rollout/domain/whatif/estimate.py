@@ -114,7 +114,7 @@ def _at(pairs: Sequence[tuple[float, float]], total: float, levels: Sequence[flo
     value = 0.0
     for level in levels:
         wanted = level * total * (1 - 1e-12)
-        if level >= 1:
+        if level > 1 - 1e-9:  # so near to all of it that the sum of the weights may round to less
             found.append(inf)
             continue
         while seen < wanted or seen == 0.0:
