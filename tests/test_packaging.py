@@ -56,6 +56,13 @@ def test_migrations_dashboards_and_command_line_travel_inside_the_package(wheel:
         assert {f"rollout/_{path.relative_to(CHECKOUT).as_posix()}" for path in files} <= inside
 
 
+def test_templates_styles_and_scripts_travel_with_their_adapters(wheel: Path) -> None:
+    root = CHECKOUT / "adapters"
+    files = [path for pattern in ("*.j2", "*.css", "*.js") for path in root.rglob(pattern)]
+    assert {path.relative_to(root).as_posix() for path in files} <= names_in(wheel)
+    assert {path.suffix for path in files} == {".j2", ".css", ".js"}
+
+
 def test_the_wheel_carries_no_leavings(wheel: Path) -> None:
     assert [name for name in names_in(wheel) if re.search(r"__pycache__|\.pyc$|\.db$|\.log$", name)] == []
 

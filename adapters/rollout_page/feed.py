@@ -14,7 +14,6 @@ from typing import Final
 
 from rollout.errors import RolloutError
 
-LOOK_S: Final = 1.0  # between two looks
 _LOOK_MOST_S: Final = 10.0  # what a look may take
 _ROOM: Final = 8  # messages that a viewer may be behind
 
@@ -58,9 +57,11 @@ class _Topic:
 
 
 class Feed:
-    """``look``: the parts of a topic now. ``most``: viewers at a time, of all topics."""
+    """``look``: the parts of a topic now. ``most``: viewers at a time, of all topics. ``every_s``: seconds between two
+    looks.
+    """
 
-    def __init__(self, look: Callable[[str], Awaitable[Parts]], most: int, *, every_s: float = LOOK_S) -> None:
+    def __init__(self, look: Callable[[str], Awaitable[Parts]], most: int, every_s: float) -> None:
         self._look = look
         self._most = most
         self._every_s = every_s

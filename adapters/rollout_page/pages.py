@@ -72,7 +72,7 @@ class Pages:
         self, shown: Shown, decisions: Sequence[Decision], units: Sequence[Unit], notice: Notice | None
     ) -> dict[str, str]:
         parts: Any = self._templates.get_template("parts.html.j2").module
-        found = {"verdict": parts.verdict(shown), "timeline": parts.timeline(decisions, False)}
+        found = {"verdict": parts.verdict(shown, units), "timeline": parts.timeline(decisions, False)}
         for unit in units:
             typed = notice.typed if notice is not None and notice.unit == unit.first.branch else ""
             found[f"unit-{unit.number}"] = parts.unit(unit)

@@ -50,11 +50,14 @@ log = logging.getLogger("rollout.page")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def page_of(page: Page, backend: Callable[[], Backend | None], drawing: Drawing) -> web.Application:
+def page_of(
+    page: Page, backend: Callable[[], Backend | None], drawing: Drawing, *, look_s: float = 1.0
+) -> web.Application:
     """An application to be mounted at ``page.path``. ``backend``: None while there is none yet; ``drawing``: of the
-    report. Its followers are let go when the application around it begins to shut down.
+    report; ``look_s``: seconds between two looks for those who follow. These are let go when the application around it
+    begins to shut down.
     """
-    site = Site(page, backend, Pages(page.path, drawing))
+    site = Site(page, backend, Pages(page.path, drawing), look_s)
     app = web.Application(middlewares=[site.guarded])
     app.on_response_prepare.append(_protect)
     app.on_shutdown.append(site.close)
@@ -83,13 +86,13 @@ async def _protect(_: web.Request, response: web.StreamResponse) -> None:
 class Site:
     """See the module."""
 
-    def __init__(self, page: Page, backend: Callable[[], Backend | None], pages: Pages) -> None:
+    def __init__(self, page: Page, backend: Callable[[], Backend | None], pages: Pages, look_s: float) -> None:
         self._page = page
         self._find_backend = backend
         self._pages = pages
         self._tokens = Tokens(page)
         self._failures = Failures()
-        self._feed = Feed(self._look, page.viewers)
+        self._feed = Feed(self._look, page.viewers, look_s)
 
     async def close(self, _: web.Application) -> None:
         await self._feed.close()

@@ -46,7 +46,7 @@ async def keeps_up(viewer: Viewer) -> None:
 
 async def test_however_many_follow_there_is_one_look_a_second() -> None:
     looks = Looks()
-    feed = Feed(looks, 100)
+    feed = Feed(looks, 100, 1.0)
     viewers = [feed.join("profile") for _ in range(100)]
     reading = [asyncio.create_task(keeps_up(viewer)) for viewer in viewers]
     await asyncio.sleep(10.5)
@@ -57,7 +57,7 @@ async def test_however_many_follow_there_is_one_look_a_second() -> None:
 
 async def test_who_comes_gets_the_whole_picture_and_then_what_changed() -> None:
     looks = Looks()
-    feed = Feed(looks, 10)
+    feed = Feed(looks, 10, 1.0)
     first = feed.join("profile")
     assert read(await first.next()) == ("parts", {"a": "1", "b": "1"})
     looks.parts["b"] = "2"
@@ -69,7 +69,7 @@ async def test_who_comes_gets_the_whole_picture_and_then_what_changed() -> None:
 
 async def test_nobody_looks_where_nobody_follows() -> None:
     looks = Looks()
-    feed = Feed(looks, 10)
+    feed = Feed(looks, 10, 1.0)
     viewer = feed.join("profile")
     await viewer.next()
     feed.leave(viewer)
@@ -82,7 +82,7 @@ async def test_nobody_looks_where_nobody_follows() -> None:
 
 
 async def test_more_than_may_follow_are_refused_until_somebody_goes() -> None:
-    feed = Feed(Looks(), 2)
+    feed = Feed(Looks(), 2, 1.0)
     one, _ = feed.join("profile"), feed.join("")
     with pytest.raises(Full):
         feed.join("profile")
@@ -93,7 +93,7 @@ async def test_more_than_may_follow_are_refused_until_somebody_goes() -> None:
 
 
 async def test_a_viewer_who_does_not_keep_up_is_let_go_and_the_others_are_not() -> None:
-    feed = Feed(Looks(), 10)
+    feed = Feed(Looks(), 10, 1.0)
     slow, quick = feed.join("profile"), feed.join("profile")
     reading = asyncio.create_task(keeps_up(quick))
     await asyncio.sleep(20)
@@ -110,7 +110,7 @@ async def test_a_viewer_who_does_not_keep_up_is_let_go_and_the_others_are_not() 
 @pytest.mark.parametrize("error", [DatabaseError("it is away"), RuntimeError("of ours")])
 async def test_trouble_is_told_and_is_over_when_it_is_over(error: Exception) -> None:
     looks = Looks()
-    feed = Feed(looks, 10)
+    feed = Feed(looks, 10, 1.0)
     viewer = feed.join("profile")
     await viewer.next()
     looks.error = error
@@ -124,7 +124,7 @@ async def test_trouble_is_told_and_is_over_when_it_is_over(error: Exception) -> 
 async def test_a_look_that_hangs_is_cut_and_told() -> None:
     looks = Looks()
     looks.hangs = True
-    feed = Feed(looks, 10)
+    feed = Feed(looks, 10, 1.0)
     assert read(await feed.join("profile").next()) == ("trouble", {"why": "The database did not answer."})
     await feed.close()
 
@@ -132,7 +132,7 @@ async def test_a_look_that_hangs_is_cut_and_told() -> None:
 async def test_when_it_closes_everybody_is_let_go_at_once_and_nobody_comes_in() -> None:
     looks = Looks()
     looks.hangs = True
-    feed = Feed(looks, 10)
+    feed = Feed(looks, 10, 1.0)
     viewers = [feed.join("profile"), feed.join("")]
     await asyncio.sleep(0.1)
     began = asyncio.get_running_loop().time()

@@ -92,6 +92,9 @@ class Served:
     clock: ManualClock
     server: TestServer
 
+    def address(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server.port}{path}"
+
     @asynccontextmanager
     async def visitor(self) -> AsyncIterator[Visitor]:
         """Somebody with a browser of their own."""
@@ -117,7 +120,7 @@ async def served(page: Page = BOTH, *, told: bool = False, **declared: Any) -> A
         ramp = Ramp.parse("shadow 10% 50% 100%", soak="10m", approve="50%")
         await memory.state.register(sample_policy(**{"ramp": ramp, **declared}), "test")
     app = web.Application()
-    app.add_subapp(page.path, page_of(page, lambda: memory, drawing))
+    app.add_subapp(page.path, page_of(page, lambda: memory, drawing, look_s=0.05))
     server = TestServer(app)
     async with server:
         yield Served(memory, clock, server)

@@ -110,6 +110,8 @@ class Tab:
                 self._loaded.set()
             case "Network.responseReceived" if said["type"] == "Document":
                 self.status = said["response"]["status"]
+            case "Page.javascriptDialogOpening":
+                self.complaints.append(f"a dialog: {said['message']}")
             case "Runtime.exceptionThrown":
                 self.complaints.append(str(said["exceptionDetails"].get("exception", said["exceptionDetails"])))
             case "Log.entryAdded" if said["entry"]["level"] == "error" and said["entry"]["source"] != "network":
