@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rollout.domain.intervals import interval
-from rollout.domain.report_sample import Sampled, Trial, calls, quantile
+from rollout.domain.report_sample import Sampled, Trial, calls, quantiles
 from rollout.domain.report_values import Cohort
 
 #: The most cohorts of one kind; the rest are one, ``OTHERS``.
@@ -66,4 +66,4 @@ def _within(mismatched: float, compared: Sequence[Sampled]) -> tuple[float | Non
 
 def _p95(values: Sequence[tuple[float | None, float]]) -> float | None:
     known = [(value, weight) for value, weight in values if value is not None]
-    return quantile(known, 0.95) if known else None
+    return quantiles(known, 0.95)[0] if known else None

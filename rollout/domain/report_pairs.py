@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rollout.domain.report_sample import Sampled, quantile
+from rollout.domain.report_sample import Sampled, quantiles
 from rollout.domain.report_values import PairedLatency
 
 _BARS: Final = 40
@@ -25,7 +25,7 @@ def paired_latency(sampled: Sequence[Sampled]) -> PairedLatency | None:
     if not differences:
         return None
     whole = sum(weight for _, weight in differences)
-    p05, p50, p95, p99 = (quantile(differences, q) for q in (0.05, 0.5, 0.95, 0.99))
+    p05, p50, p95, p99 = quantiles(differences, 0.05, 0.5, 0.95, 0.99)
     return PairedLatency(
         pairs=len(differences),
         faster=sum(weight for seconds, weight in differences if seconds < 0) / whole,
@@ -40,7 +40,7 @@ def paired_latency(sampled: Sequence[Sampled]) -> PairedLatency | None:
 
 def _shape(differences: Sequence[tuple[float, float]], whole: float) -> tuple[tuple[float, float], ...]:
     """Bars of equal width: (middle in seconds, share of calls). One bar where all are the same."""
-    low, high = (quantile(differences, q) for q in _ENDS)
+    low, high = quantiles(differences, *_ENDS)
     if low == high:
         return ((low, 1.0),)
     width = (high - low) / _BARS

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from rollout.domain.report_values import Sample
 
 #: The most trials that are looked at, the newest ones.
-MOST: Final = 5_000
+MOST: Final = 2_000
 _MATCHED: Final = "matched"
 
 
@@ -101,12 +101,16 @@ def calls(sampled: Iterable[Sampled]) -> float:
     return fsum(one.weight for one in sampled)
 
 
-def quantile(values: Sequence[tuple[float, float]], q: float) -> float:
-    """The q-quantile of (value, weight), of at least one: the least value that has q of all weight at or below it."""
+def quantiles(values: Sequence[tuple[float, float]], *wanted: float) -> list[float]:
+    """Quantiles of (value, weight), of at least one, in rising order of ``wanted``: of each q the least value that has
+    q of all weight at or below it."""
     ordered = sorted(values)
-    wanted, seen = q * fsum(weight for _, weight in ordered) * (1 - 1e-12), 0.0
-    for value, weight in ordered:
-        seen += weight
-        if seen >= wanted:
-            return value
-    return ordered[-1][0]
+    whole, seen, found = fsum(weight for _, weight in ordered), 0.0, []
+    left = iter(ordered)
+    value = ordered[0][0]
+    for q in wanted:
+        while seen < q * whole * (1 - 1e-12):
+            value, weight = next(left)
+            seen += weight
+        found.append(value)
+    return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.report_sample import Run, Sampled, Trial, quantile
+from rollout.domain.report_sample import Run, Sampled, Trial, quantiles
 from rollout.domain.report_values import BranchSpan, Waterfall
 from rollout.domain.state import Policy
 
@@ -28,10 +28,6 @@ class _FanOut:
     spans: Mapping[str, tuple[float, float]]
     path: tuple[str, ...]
     weight: float
-
-    @property
-    def end_s(self) -> float:
-        return max(end for _, end in self.spans.values())
 
 
 def waterfalls(sampled: Sequence[Sampled], policy: Policy) -> tuple[Waterfall, ...]:
@@ -84,13 +80,13 @@ def _waterfall(mode: str, fans: Sequence[_FanOut], control: Sequence[tuple[float
     for fan in fans:
         paths[fan.path] = paths.get(fan.path, 0.0) + fan.weight
     path = max(paths, key=lambda one: (paths[one], one))
-    ends = [(fan.end_s, fan.weight) for fan in fans]
+    end_p50_s, end_p95_s = quantiles([(fan.spans[fan.path[-1]][1], fan.weight) for fan in fans], 0.5, 0.95)
     return Waterfall(
         mode=mode,
         trials=len(fans),
-        control_p50_s=quantile(control, 0.5) if control else None,
-        end_p50_s=quantile(ends, 0.5),
-        end_p95_s=quantile(ends, 0.95),
+        control_p50_s=quantiles(control, 0.5)[0] if control else None,
+        end_p50_s=end_p50_s,
+        end_p95_s=end_p95_s,
         path=path,
         path_share=paths[path] / whole,
         branches=tuple(
@@ -104,13 +100,13 @@ def _waterfall(mode: str, fans: Sequence[_FanOut], control: Sequence[tuple[float
 def _span(branch: str, fans: Sequence[_FanOut], whole: float) -> BranchSpan:
     own = [fan for fan in fans if branch in fan.spans]
     begins = [(fan.spans[branch][0], fan.weight) for fan in own]
-    ends = [(fan.spans[branch][1], fan.weight) for fan in own]
+    end_s, end_p95_s = quantiles([(fan.spans[branch][1], fan.weight) for fan in own], 0.5, 0.95)
     return BranchSpan(
         branch=branch,
         runs=len(own),
         ran=sum(fan.weight for fan in own) / whole,
-        begin_s=quantile(begins, 0.5),
-        end_s=quantile(ends, 0.5),
-        end_p95_s=quantile(ends, 0.95),
+        begin_s=quantiles(begins, 0.5)[0],
+        end_s=end_s,
+        end_p95_s=end_p95_s,
         critical=sum(fan.weight for fan in own if branch in fan.path) / whole,
     )

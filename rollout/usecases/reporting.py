@@ -43,7 +43,7 @@ class Costs:
 async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
     """The report of one rollout; ``since``: epoch seconds, default the first registration.
 
-    Reads totals, at most ``POINTS`` steps of curves, the newest seconds, 100 paths with some examples, and 5 000
+    Reads totals, at most ``POINTS`` steps of curves, the newest seconds, 100 paths with some examples, and 2 000
     trials, however much was recorded.
     """
     snapshot = await backend.state.load()

@@ -1,7 +1,7 @@
 """What a report costs with ten million calls and a hundred thousand stored trials on record: time, memory, size.
 
 Each of the three is measured in a process of its own, as ``rollout report`` is one; the database is made once. What it
-reads does not go with the calls (``test_tick_and_report``), but with the blocks of the span, and with at most 5 000
+reads does not go with the calls (``test_tick_and_report``), but with the blocks of the span, and with at most 2 000
 trials.
 """
 

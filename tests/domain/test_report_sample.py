@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rollout.domain.report_cohorts import MOST_OF_A_KIND, OTHERS, cohorts
 from rollout.domain.report_cost import model_costs
 from rollout.domain.report_pairs import paired_latency
-from rollout.domain.report_sample import Sampled, calls, quantile, sample, weighed
+from rollout.domain.report_sample import Sampled, calls, quantiles, sample, weighed
 from rollout.domain.report_waterfall import waterfalls
 from rollout.domain.state import BranchPolicy, Policy
 from rollout.ports import RunRecord, TrialRecord
@@ -57,18 +57,20 @@ def test_the_sample_says_what_it_is() -> None:
 VALUES = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0.01, 100.0)), min_size=1, max_size=50)
 
 
-@given(VALUES, st.floats(0.01, 0.99))
-def test_a_quantile_has_its_share_of_the_weight_at_or_below_it(values: list[tuple[float, float]], q: float) -> None:
-    found = quantile(values, q)
+@given(VALUES, st.floats(0.01, 0.5), st.floats(0.5, 0.99))
+def test_a_quantile_has_its_share_of_the_weight_at_or_below_it(
+    values: list[tuple[float, float]], low: float, high: float
+) -> None:
     whole = sum(weight for _, weight in values)
-    assert found in [value for value, _ in values]
-    assert sum(weight for value, weight in values if value <= found) >= q * whole * (1 - 1e-9)
-    assert sum(weight for value, weight in values if value < found) <= q * whole * (1 + 1e-9)
+    for q, found in zip((low, high), quantiles(values, low, high), strict=True):
+        assert found in [value for value, _ in values]
+        assert sum(weight for value, weight in values if value <= found) >= q * whole * (1 - 1e-9)
+        assert sum(weight for value, weight in values if value < found) <= q * whole * (1 + 1e-9)
 
 
 def test_a_weight_is_so_many_values() -> None:
-    assert quantile([(1.0, 9.0), (2.0, 1.0)], 0.5) == 1.0
-    assert quantile([(1.0, 1.0), (2.0, 9.0)], 0.5) == 2.0
+    assert quantiles([(1.0, 9.0), (2.0, 1.0)], 0.5, 0.9, 0.91) == [1.0, 1.0, 2.0]
+    assert quantiles([(1.0, 1.0), (2.0, 9.0)], 0.1, 0.5) == [1.0, 2.0]
 
 
 # Both sides of the same call
