@@ -160,6 +160,7 @@ def environment(loader: BaseLoader) -> Environment:
         "span": duration_text,
         "value": words.value,
         "text": _text,
+        "name": _name,
         "summary": summary,
         "grade": lambda grade: GRADES[grade][0],
         "grade_tone": lambda grade: _GRADE_TONES[grade],
@@ -184,6 +185,11 @@ def environment(loader: BaseLoader) -> Environment:
 def _text(thing: object, limit: int = 160) -> str:
     """Clean and bounded; the template escapes it."""
     return clean(words.stored(thing), limit)
+
+
+def _name(thing: object, limit: int = 160) -> Markup:
+    """The same within a line: letters that are read from the right turn nothing beside them around."""
+    return Markup("<bdi>{}</bdi>").format(_text(thing, limit))
 
 
 def gauged(findings: Iterable[Finding]) -> list[tuple[Finding, Markup, str]]:
