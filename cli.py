@@ -14,8 +14,10 @@ from rollout_render.doors import (
     Doors,
     Duration,
     Exit,
-    Share,
+    Output,
+    RampShare,
     ask_first,
+    branch_name,
     changing,
     confirmed,
     database,
@@ -26,17 +28,16 @@ from rollout_render.doors import (
     rollout_name,
     since,
 )
-from rollout_wiring import commands, groups, notifying, page, planning, whatif
+from rollout_wiring import commands, groups, notifying, page, planning, shell, whatif
 from rollout_wiring.commands import Steering, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-BRANCH = click.argument("branch", required=False)
 
 
 @click.group(
     cls=Doors,
-    context_settings=HELP,
-    epilog='Completion, for bash (or zsh, fish): eval "$(_ROLLOUT_COMPLETE=bash_source rollout)"',
+    context_settings={**HELP, "obj": shell.registered},
+    epilog="Tab completes names and options: rollout completion --help. What --output json prints: rollout schema.",
 )
 @click.version_option(package_name="rollout-kit", prog_name="rollout")
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
 @main.command()
 @rollout_name(required=False)
 @named("--watch", "WATCH", "-w", is_flag=True, help="Stay, and show every change.")
-@reading()
+@reading(look.status)
 @click.pass_context
 def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: str) -> None:
     """Where every rollout stands. Exits 0 when healthy, 3 when a gate holds something, 4 when something is rolled back.
@@ -68,7 +69,7 @@ def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: 
 
 @main.command()
 @rollout_name()
-@reading()
+@reading(look.show)
 def show(name: str, url: str, output: str) -> None:
     """One rollout in detail. Branches, gates, the funnel, what differs, the newest decisions."""
     emit(run(url, lambda backend: look.show(backend, name)), output, screens.show)
@@ -77,7 +78,7 @@ def show(name: str, url: str, output: str) -> None:
 @main.command()
 @rollout_name()
 @named("--explain", "EXPLAIN", is_flag=True, help="Tell how each gate comes to it, number by number.")
-@reading()
+@reading(steer.check, explaining.explain)
 @click.pass_context
 def check(ctx: click.Context, name: str, explain: bool, url: str, output: str) -> None:
     """Judge now and change nothing: what would be decided, and why.
@@ -97,7 +98,7 @@ def check(ctx: click.Context, name: str, explain: bool, url: str, output: str) -
 @main.command()
 @rollout_name()
 @named("--limit", "LIMIT", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
-@reading()
+@reading(look.history)
 def history(name: str, limit: int, url: str, output: str) -> None:
     """Every decision: who, when, from, to, why, and the findings. Newest first."""
     emit(run(url, lambda backend: look.history(backend, name, limit)), output, screens.history)
@@ -111,6 +112,8 @@ def history(name: str, limit: int, url: str, output: str) -> None:
     "--output",
     "-o",
     "form",
+    cls=Output,
+    answers=[reporting.report],
     type=click.Choice(["text", "json", "html", "markdown"]),
     default="text",
     help="How it is written; markdown is for a pull request.",
@@ -133,7 +136,7 @@ def report(name: str, form: str, out: Path | None, since: float | None, url: str
 @rollout_name()
 @named("--path", "PATH", "at", metavar="PATH", help='Only this path, as "$.orders[*].total".')
 @named("--limit", "LIMIT", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many paths.")
-@reading()
+@reading(reporting.diff)
 def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
     """What differs between control and candidate, by path. With noise beside it, and stored pairs, redacted."""
     emit(run(url, lambda backend: reporting.diff(backend, name, at, limit)), output, screens.diff)
@@ -141,7 +144,7 @@ def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
 
 @main.command()
 @rollout_name()
-@reading()
+@reading(reporting.cost)
 def cost(name: str, url: str, output: str) -> None:
     """What each side costs per call, and a month at full traffic. At the rate observed; unknown prices are told."""
     emit(run(url, lambda backend: reporting.cost(backend, name)), output, screens.cost)
@@ -158,7 +161,7 @@ def cost(name: str, url: str, output: str) -> None:
     show_default=True,
     help="The spec file beside it.",
 )
-@reading()
+@reading(commands.diagnose)
 @click.pass_context
 def doctor(ctx: click.Context, spec: Path, url: str, output: str) -> None:
     """Find what is wrong with a set-up, and say what to do. Exits 1 if anything is."""
@@ -172,11 +175,11 @@ def doctor(ctx: click.Context, spec: Path, url: str, output: str) -> None:
 
 @main.command()
 @rollout_name()
-@BRANCH
-@named("--to", "TO", type=Share(), help='The share to enter, as "25%". Default: the next step of the ramp.')
+@branch_name()
+@named("--to", "TO", type=RampShare(), help='The share to enter, as "25%". Default: the next step of the ramp.')
 @named("--force", "FORCE", is_flag=True, help="Skip gates and soak; never flags. Needs a reason.")
 @confirmed()
-@changing()
+@changing(steer.promote)
 def promote(name: str, branch: str | None, to: float | None, force: bool, yes: bool, reason: str, **who: Any) -> None:
     """One step up: a branch, or every active one (all or none). Refused while a gate is not through."""
     if force:
@@ -189,8 +192,8 @@ def promote(name: str, branch: str | None, to: float | None, force: bool, yes: b
 
 @main.command()
 @rollout_name()
-@BRANCH
-@changing()
+@branch_name()
+@changing(steer.rollback)
 def rollback(name: str, branch: str | None, reason: str, **who: Any) -> None:
     """Back to control at once, with what comes after it.
 
@@ -201,8 +204,8 @@ def rollback(name: str, branch: str | None, reason: str, **who: Any) -> None:
 
 @main.command()
 @rollout_name()
-@BRANCH
-@changing()
+@branch_name()
+@changing(steer.pause)
 def pause(name: str, branch: str | None, reason: str, **who: Any) -> None:
     """Stay where it is: no promotion until it is resumed. A breach still rolls back."""
     _steer(who, lambda backend, actor: steer.pause(backend, name, branch, reason=reason, actor=actor))
@@ -210,8 +213,8 @@ def pause(name: str, branch: str | None, reason: str, **who: Any) -> None:
 
 @main.command()
 @rollout_name()
-@BRANCH
-@changing()
+@branch_name()
+@changing(steer.resume)
 def resume(name: str, branch: str | None, reason: str, **who: Any) -> None:
     """Go on after a pause; after a rollback, begin again in shadow."""
     _steer(who, lambda backend, actor: steer.resume(backend, name, branch, reason=reason, actor=actor))
@@ -219,9 +222,9 @@ def resume(name: str, branch: str | None, reason: str, **who: Any) -> None:
 
 @main.command()
 @rollout_name()
-@BRANCH
+@branch_name()
 @confirmed()
-@changing()
+@changing(steer.reset)
 def reset(name: str, branch: str | None, yes: bool, reason: str, **who: Any) -> None:
     """Begin again in shadow with new evidence, from wherever it is."""
     reason = reason_for("A reset", reason)
@@ -231,8 +234,8 @@ def reset(name: str, branch: str | None, yes: bool, reason: str, **who: Any) -> 
 
 @main.command()
 @rollout_name()
-@BRANCH
-@changing()
+@branch_name()
+@changing(steer.approve)
 def approve(name: str, branch: str | None, reason: str, **who: Any) -> None:
     """Let a branch enter a step that asks for a person.
 
@@ -292,6 +295,8 @@ for command in (
     groups.purge,
     groups.audit,
     notifying.notify,
+    shell.completion,
+    shell.schema,
     page.serve,
 ):
     main.add_command(command)

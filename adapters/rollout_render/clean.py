@@ -45,10 +45,11 @@ def csv_cell(text: object) -> str:
 
 
 def plain(value: Any) -> Any:
-    """JSON-ready: dataclasses by their fields, enumerations by value, dollars as text; what is not finite as text
-    too."""
+    """JSON-ready: dataclasses by their public fields, enumerations by value, dollars as text; what is not finite as
+    text too. ``schema.schema_of`` describes it."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        shown = [field.name for field in fields(value) if not field.name.startswith("_")]
+        return {name: plain(getattr(value, name)) for name in shown}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, Enum):

@@ -8,17 +8,21 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, TypeVar
+from types import FunctionType
+from typing import Any, TypeVar, get_type_hints
 
 import click
+from click.shell_completion import CompletionItem
 
 from rollout.domain.durations import seconds, share_of
 from rollout.domain.standing import Word
 from rollout.errors import RolloutError, UnknownName
 from rollout_render.clean import clean_block
+from rollout_render.registered import BRANCH, FLAG, ROLLOUT, SHARE
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_URL = "sqlite:///rollout.db"
@@ -95,18 +99,53 @@ def database() -> Callable[[F], F]:
     )
 
 
-def output() -> Callable[[F], F]:
-    kinds = click.Choice(["table", "json"])
-    return named("--output", "OUTPUT", "-o", type=kinds, default="table", help="A table for people, JSON for programs.")
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A type of an adapter that not every command should wait for."""
+
+    imported: Callable[[], Any]
 
 
-def reading() -> Callable[[F], F]:
-    """The options of a command that shows something."""
-    return options(database(), output())
+class Output(click.Option):
+    """An option that asks for JSON, and knows of what: ``answers`` are types, or verbs that return them."""
+
+    def __init__(self, *names: Any, answers: Sequence[Any], **rest: Any) -> None:
+        super().__init__(*names, **rest)
+        self._answers = answers
+
+    @property
+    def shapes(self) -> list[Any]:
+        """The types of what may be printed."""
+        return [_type_of(answer) for answer in self._answers]
 
 
-def changing(reason: str = "Why; goes into the audit.") -> Callable[[F], F]:
-    """The options of a command that changes something."""
+def _type_of(answer: Any) -> Any:
+    if isinstance(answer, Late):
+        return answer.imported()
+    return get_type_hints(answer)["return"] if isinstance(answer, FunctionType) else answer
+
+
+def output(*answers: Any) -> Callable[[F], F]:
+    """``answers``: see ``Output``; ``rollout schema`` describes them."""
+    return named(
+        "--output",
+        "OUTPUT",
+        "-o",
+        cls=Output,
+        answers=answers,
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help="A table for people, JSON for programs.",
+    )
+
+
+def reading(*answers: Any) -> Callable[[F], F]:
+    """The options of a command that shows something. ``answers``: see ``Output``."""
+    return options(database(), output(*answers))
+
+
+def changing(*answers: Any, reason: str = "Why; goes into the audit.") -> Callable[[F], F]:
+    """The options of a command that changes something. ``answers``: see ``Output``."""
     return options(
         named("--reason", "REASON", default="", metavar="TEXT", help=reason),
         named(
@@ -116,12 +155,16 @@ def changing(reason: str = "Why; goes into the audit.") -> Callable[[F], F]:
             metavar="NAME",
             help="Who does it (default: user@host); goes into the audit.",
         ),
-        reading(),
+        reading(*answers),
     )
 
 
 def confirmed() -> Callable[[F], F]:
     return named("--yes", "YES", "-y", is_flag=True, help="Do not ask for confirmation.")
+
+
+def flag_name() -> Callable[[F], F]:
+    return click.argument("flag", type=FLAG, metavar="FLAG")
 
 
 class Share(click.ParamType[float]):
@@ -134,6 +177,13 @@ class Share(click.ParamType[float]):
             return share_of(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class RampShare(Share):
+    """A share of the ramp, which a shell completes from the database."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return SHARE.shell_complete(ctx, param, incomplete)
 
 
 class Since(click.ParamType[float]):
@@ -174,7 +224,12 @@ def since() -> Callable[[F], F]:
 
 
 def rollout_name(**rest: Any) -> Callable[[F], F]:
-    return click.argument("name", metavar="[NAME]" if rest.get("required") is False else "NAME", **rest)
+    metavar = "[NAME]" if rest.get("required") is False else "NAME"
+    return click.argument("name", type=ROLLOUT, metavar=metavar, **rest)
+
+
+def branch_name() -> Callable[[F], F]:
+    return click.argument("branch", type=BRANCH, metavar="[BRANCH]", required=False)
 
 
 def whoami() -> str:

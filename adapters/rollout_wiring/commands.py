@@ -59,17 +59,34 @@ async def _with_backend(url: str, verb: Verb[T]) -> T:
 # The spec file
 
 
-def checked(path: Path, url: str) -> tuple[Spec, str]:
-    """A spec without mistakes, held against the registered rollouts where there is a database; and what was checked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file that was written."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecChecked:
+    """A spec file without mistakes. ``registered``: whether it was held against what a database knows, too."""
+
+    file: str
+    rollouts: Sequence[str]
+    registered: bool
+
+
+def checked(path: Path, url: str) -> SpecChecked:
+    """Read a spec, and hold it against the registered rollouts where there is a database; ``SpecError`` lists every
+    mistake."""
     from rollout_spec import read_spec
 
     spec = read_spec(path)
     try:
         policies = run(url, _policies)
     except DatabaseError:
-        return spec, "by itself (no database to hold it against)"
+        return SpecChecked(file=str(path), rollouts=tuple(spec.rollouts), registered=False)
     _refuse(spec, policies)
-    return spec, "by itself and against the registered rollouts"
+    return SpecChecked(file=str(path), rollouts=tuple(spec.rollouts), registered=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,34 +146,69 @@ async def _policies(backend: Backend) -> dict[str, Policy]:
 # The database
 
 
-def upgrade(url: str) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """The revision of the schema that a database is at (None: it has none of our tables), and the one that this version
+    needs."""
+
+    current: str | None
+    needed: str
+
+    @property
+    def fits(self) -> bool:
+        return self.current == self.needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablesChecked:
+    """How the tables differ from those of this version, a line each; none: they are equal."""
+
+    differences: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeSql:
+    """All statements of an upgrade from nothing, as text."""
+
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared:
+    """Whether a flag was set by hand, and is not any more."""
+
+    cleared: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """How many trials were deleted."""
+
+    deleted: int
+
+
+def upgrade(url: str) -> Revision:
     from rollout_sql import schema
 
-    return go(schema.upgrade(url))
+    return Revision(current=go(schema.upgrade(url)), needed=schema.known()[-1])
 
 
-def current(url: str) -> str | None:
+def current(url: str) -> Revision:
     from rollout_sql import schema
 
-    return go(schema.current(url))
+    return Revision(current=go(schema.current(url)), needed=schema.known()[-1])
 
 
-def newest() -> str:
+def check(url: str) -> TablesChecked:
     from rollout_sql import schema
 
-    return schema.known()[-1]
+    return TablesChecked(differences=go(schema.check(url)))
 
 
-def check(url: str) -> list[str]:
+def sql(url: str) -> UpgradeSql:
     from rollout_sql import schema
 
-    return go(schema.check(url))
-
-
-def sql(url: str) -> str:
-    from rollout_sql import schema
-
-    return go(schema.sql(url))
+    return UpgradeSql(sql=go(schema.sql(url)))
 
 
 def diagnose(url: str, path: Path) -> Diagnosis:

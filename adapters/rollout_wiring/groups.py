@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from rollout.domain.durations import duration_text
+from rollout.domain.state import FlagOverride
 from rollout.errors import RolloutError
 from rollout.usecases import look, steer
 from rollout_render import emit, say, screens
+from rollout_render.clean import to_json
 from rollout_render.doors import (
     Doors,
     Duration,
@@ -18,13 +20,14 @@ from rollout_render.doors import (
     ask_first,
     changing,
     confirmed,
-    database,
+    flag_name,
     named,
     output,
     reading,
     reason_for,
     rollout_name,
 )
+from rollout_render.registered import ROLLOUT
 from rollout_wiring import commands
 from rollout_wiring import dashboards as shipped_dashboards
 from rollout_wiring.commands import run
@@ -35,8 +38,8 @@ SPEC = click.argument("file", type=click.Path(dir_okay=False, path_type=Path), d
 @click.command()
 @SPEC
 @confirmed()
-@database()
-def init(file: Path, yes: bool, url: str) -> None:
+@reading(commands.Written)
+def init(file: Path, yes: bool, url: str, output: str) -> None:
     """Write a commented spec file that changes nothing yet. Default: rollout.toml."""
     if file.exists():
         ask_first(f"{file} exists. Overwrite it?", yes=yes)
@@ -44,15 +47,15 @@ def init(file: Path, yes: bool, url: str) -> None:
         file.write_text(commands.example(url), encoding="utf-8")
     except OSError as error:
         raise RolloutError(f"{file} cannot be written: {error.strerror}. Name another file.") from error
-    say(f"Wrote {file}. Check it: rollout config check {file}")
-    say(f"Put it in force: rollout apply {file} --reason …")
+    told = f"Wrote {file}. Check it: rollout config check {file}\nPut it in force: rollout apply {file} --reason …"
+    say(told, output, commands.Written(file=str(file)))
 
 
 @click.command()
 @SPEC
 @named("--reset", "RESET", is_flag=True, help="Take the fields of the spec away again: the code's are in force.")
 @confirmed()
-@changing()
+@changing(commands.apply)
 def apply(file: Path, reset: bool, yes: bool, reason: str, actor: str, url: str, output: str) -> None:
     """Put a spec file on top of what the code declares. It becomes a new version of the policy."""
     if reset:
@@ -72,12 +75,13 @@ def config() -> None:
 
 @config.command("check")
 @SPEC
-@database()
-def config_check(file: Path, url: str) -> None:
+@reading(commands.checked)
+def config_check(file: Path, url: str, output: str) -> None:
     """Find every mistake in a spec file, each with its line; against the registered rollouts where there is a
     database."""
-    spec, how = commands.checked(file, url)
-    say(f"{file} is right: {len(spec.rollouts)} rollouts, checked {how}.")
+    found = commands.checked(file, url)
+    against = "and against the registered rollouts" if found.registered else "(no database to hold it against)"
+    say(f"{file} is right: {len(found.rollouts)} rollouts, checked by itself {against}.", output, found)
 
 
 @config.command("schema")
@@ -88,7 +92,7 @@ def config_schema() -> None:
 
 @config.command("show")
 @rollout_name()
-@reading()
+@reading(look.policy)
 def config_show(name: str, url: str, output: str) -> None:
     """The policy in force, field by field, and where each comes from: code, default, or a spec file."""
     emit(run(url, lambda backend: look.policy(backend, name)), output, screens.policy)
@@ -100,10 +104,10 @@ def flag() -> None:
 
 
 @flag.command("set")
-@click.argument("flag")
+@flag_name()
 @click.argument("value", type=click.Choice(["off", "shadow", "auto", "on"]))
 @named("--key", "KEY", help="Only for this targeting key (a named tester). Default: everybody.")
-@changing()
+@changing(FlagOverride)
 def flag_set(flag: str, value: str, key: str | None, reason: str, **who: Any) -> None:
     """Say what calls may do at most: rollout flag set profile on --key alice --reason "first tester"."""
     reason = reason_for("Setting a flag", reason)
@@ -114,22 +118,23 @@ def flag_set(flag: str, value: str, key: str | None, reason: str, **who: Any) ->
 
 
 @flag.command("list")
-@reading()
+@reading(steer.list_flags)
 def flag_list(url: str, output: str) -> None:
     """Every flag set by hand, with who set it and why."""
     emit(run(url, steer.list_flags), output, screens.flags)
 
 
 @flag.command("clear")
-@click.argument("flag")
+@flag_name()
 @named("--key", "KEY", help="Only the one of this key. Default: the one for everybody.")
-@changing()
+@changing(commands.Cleared)
 def flag_clear(flag: str, key: str | None, reason: str, actor: str, url: str, output: str) -> None:
     """Take a flag set by hand away; its provider answers again."""
     reason = reason_for("Clearing a flag", reason)
     was = run(url, lambda backend: steer.clear_flag(backend, flag, key=key, actor=actor, reason=reason))
     whose = f"{flag} for {key or 'everybody'}"
-    say(f"{whose} is cleared" if was else f"{whose} was not set: nothing to clear", output, {"cleared": was})
+    told = f"{whose} is cleared" if was else f"{whose} was not set: nothing to clear"
+    say(told, output, commands.Cleared(cleared=was))
 
 
 @click.group(cls=Doors)
@@ -138,53 +143,49 @@ def db() -> None:
 
 
 @db.command("upgrade")
-@database()
-def db_upgrade(url: str) -> None:
+@reading(commands.upgrade)
+def db_upgrade(url: str, output: str) -> None:
     """Bring the schema up to date, and create an SQLite file if there is none. Safe to run twice, and beside the
     application."""
-    say(f"at revision {commands.upgrade(url)}")
+    found = commands.upgrade(url)
+    say(f"at revision {found.current}", output, found)
 
 
 @db.command("current")
-@database()
-@output()
+@reading(commands.current)
 @click.pass_context
 def db_current(ctx: click.Context, url: str, output: str) -> None:
     """The revision the database is at. Exits 1 if this version of the toolkit needs another one."""
-    found, wanted = commands.current(url), commands.newest()
-    words = f"at revision {found}" if found else "no schema of the toolkit"
-    say(
-        f"{words}{'' if found == wanted else f'; this version needs {wanted}'}",
-        output,
-        {"current": found, "needed": wanted},
-    )
-    ctx.exit(Exit.ok if found == wanted else Exit.failure)
+    found = commands.current(url)
+    words = f"at revision {found.current}" if found.current else "no schema of the toolkit"
+    say(f"{words}{'' if found.fits else f'; this version needs {found.needed}'}", output, found)
+    ctx.exit(Exit.ok if found.fits else Exit.failure)
 
 
 @db.command("check")
-@database()
-@output()
+@reading(commands.check)
 @click.pass_context
 def db_check(ctx: click.Context, url: str, output: str) -> None:
     """Hold the tables against those of this version. Exits 1 if they differ."""
     found = commands.check(url)
-    say("\n".join(found) or "the tables are those of this version", output, {"differences": found})
-    ctx.exit(Exit.failure if found else Exit.ok)
+    say("\n".join(found.differences) or "the tables are those of this version", output, found)
+    ctx.exit(Exit.failure if found.differences else Exit.ok)
 
 
 @db.command("sql")
-@database()
-def db_sql(url: str) -> None:
+@reading(commands.sql)
+def db_sql(url: str, output: str) -> None:
     """Print the SQL of a whole upgrade, for somebody who wants to read or run it by hand."""
-    click.echo(commands.sql(url))
+    found = commands.sql(url)
+    click.echo(to_json(found) if output == "json" else found.sql)
 
 
 @click.command()
-@named("--rollout", "ROLLOUT", "name", help="Only trials of this rollout.")
+@named("--rollout", "ROLLOUT", "name", type=ROLLOUT, help="Only trials of this rollout.")
 @named("--older-than", "OLDER_THAN", type=Duration(), help='Only older than this, as "30d".')
 @named("--key", "KEY", help="Only those of this targeting key: everything stored of one person.")
 @confirmed()
-@reading()
+@reading(commands.Purged)
 def purge(name: str | None, older_than: float | None, key: str | None, yes: bool, url: str, output: str) -> None:
     """Delete stored trials by rollout, age or key.
 
@@ -197,7 +198,7 @@ def purge(name: str | None, older_than: float | None, key: str | None, yes: bool
     whose = f" of the key {key}" if key else ""
     ask_first(f"Delete all trials{of}{age}{whose}?", yes=yes)
     gone = run(url, lambda backend: steer.purge(backend, rollout=name, older_than=older_than, key=key))
-    say(f"{gone} trials deleted", output, {"deleted": gone})
+    say(f"{gone} trials deleted", output, commands.Purged(deleted=gone))
 
 
 @click.group(cls=Doors)
@@ -207,7 +208,7 @@ def audit() -> None:
 
 @audit.command("verify")
 @rollout_name(required=False)
-@reading()
+@reading(look.audit)
 @click.pass_context
 def audit_verify(ctx: click.Context, name: str | None, url: str, output: str) -> None:
     """Follow the hash chain of the decisions from the first on. Exits 1 where it breaks."""
@@ -225,7 +226,7 @@ def dashboards() -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @named("--force", "FORCE", is_flag=True, help="Overwrite files there that differ from what ships.")
 @named("--runbooks", "RUNBOOKS", metavar="URL", help="Where alerts link to: your copy of the README beside them.")
-@output()
+@output(shipped_dashboards.export)
 def dashboards_export(folder: Path, force: bool, runbooks: str | None, output: str) -> None:
     """Write dashboards, their provisioning, rules and alerts into a folder. Its README says how to load them.
 

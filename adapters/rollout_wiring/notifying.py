@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from rollout.domain.durations import duration_text
 from rollout_render import say
-from rollout_render.doors import Doors, Exit, named, options, output, whoami
+from rollout_render.doors import Doors, Exit, Late, named, options, output, whoami
 from rollout_wiring.commands import go
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def notify() -> None:
 
 @notify.command("test")
 @targets()
-@output()
+@output(Late(lambda: _answer()))
 @click.pass_context
 def notify_test(ctx: click.Context, webhook: str | None, secret: str | None, slack: str | None, output: str) -> None:
     """Send a test message to every target, once, and say what happened. Exits 1 unless all of them took it."""
@@ -79,6 +79,12 @@ def notify_test(ctx: click.Context, webhook: str | None, secret: str | None, sla
     tried = go(try_targets(told, probe(whoami())))
     say("\n".join(map(_line, tried)), output, tried)
     ctx.exit(Exit.ok if all(one.delivered for one in tried) else Exit.failure)
+
+
+def _answer() -> Any:
+    from rollout_notify import Tried
+
+    return Sequence[Tried]
 
 
 def _line(one: Tried) -> str:

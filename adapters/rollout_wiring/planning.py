@@ -15,12 +15,11 @@ from rollout.usecases import planning
 from rollout.usecases.planning import Setting, Wanted
 from rollout_render import emit
 from rollout_render import planning as screens
-from rollout_render.doors import Duration, Exit, Share, named, options, reading, rollout_name
+from rollout_render.doors import Duration, Exit, RampShare, Share, branch_name, named, options, reading, rollout_name
 from rollout_wiring.commands import run
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-BRANCH = click.argument("branch", required=False)
 
 
 class Read(click.ParamType[T], Generic[T]):
@@ -45,7 +44,7 @@ class Outages(Read[Outage]):
     envvar_list_splitter = ";"
 
 
-class Stage(Share):
+class Stage(RampShare):
     """A stage of a ramp: ``shadow``, ``25%`` or ``0.25``."""
 
     name = "stage"
@@ -86,10 +85,10 @@ def supposing() -> Callable[[F], F]:
 
 @click.command()
 @rollout_name()
-@BRANCH
+@branch_name()
 @named("--within", "WITHIN", type=Duration(), help='The time there is, as "7d": which ramp fits, if this does not?')
 @supposing()
-@reading()
+@reading(planning.plan)
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -114,7 +113,7 @@ def plan(
 
 @click.command()
 @rollout_name()
-@BRANCH
+@branch_name()
 @supposing()
 @named(
     "--worse-errors",
@@ -161,7 +160,7 @@ def plan(
 )
 @named("--runs", "RUNS", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many ramps.")
 @named("--seed", "SEED", type=click.IntRange(min=0), help="The same seed, the same ramps. Default: another each time.")
-@reading()
+@reading(planning.simulate)
 def simulate(
     name: str, branch: str | None, runs: int, seed: int | None, url: str, output: str, **supposed: Any
 ) -> None:

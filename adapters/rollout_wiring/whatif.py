@@ -16,6 +16,7 @@ from rollout_render import deliver, emit
 from rollout_render import whatif as screens
 from rollout_render.doors import named, reading, rollout_name, since
 from rollout_render.planning import progress
+from rollout_render.registered import BRANCH
 from rollout_wiring.commands import run
 
 T = TypeVar("T")
@@ -65,7 +66,14 @@ TIMEOUT = OfBranch("timeout", seconds)
     metavar="BRANCH=TIME",
     help="Cut a branch after that long.",
 )
-@named("--drop", "DROP", multiple=True, metavar="BRANCH", help="Go without a branch, and what comes after it.")
+@named(
+    "--drop",
+    "DROP",
+    type=BRANCH,
+    multiple=True,
+    metavar="BRANCH",
+    help="Go without a branch, and what comes after it.",
+)
 @named(
     "--confidence",
     "CONFIDENCE",
@@ -85,7 +93,7 @@ TIMEOUT = OfBranch("timeout", seconds)
 )
 @named("--html", "HTML", "page", type=FILE, help="Write all of it to this file, as one page with its drawings.")
 @since()
-@reading()
+@reading(asking.whatif)
 def whatif(
     name: str,
     soft: tuple[tuple[str, float], ...],

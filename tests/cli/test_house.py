@@ -16,8 +16,6 @@ import cli
 from rollout_render.doors import Exit
 from tests.cli.conftest import Run, commands, parsed
 
-ROLLOUT = Path(sys.executable).parent / "rollout"
-
 
 @pytest.mark.parametrize(
     ("path", "command"), commands(), ids=lambda part: " ".join(part) if isinstance(part, tuple) else ""
@@ -52,13 +50,6 @@ def test_the_exit_codes_are_named() -> None:
     assert {code.name: code.value for code in Exit} == {
         "ok": 0, "failure": 1, "usage": 2, "holding": 3, "rolled_back": 4, "interrupted": 130,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_gets_its_completion(shell: str) -> None:
-    environment = {**os.environ, "_ROLLOUT_COMPLETE": f"{shell}_source"}
-    done = subprocess.run(["rollout"], env=environment, capture_output=True, text=True, executable=ROLLOUT, check=False)
-    assert "_ROLLOUT_COMPLETE" in done.stdout
 
 
 # Errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.cli.conftest import Run, parsed
+from tests.render.story import TRIALS
 
 
 def branches(run: Run) -> dict[str, Any]:
@@ -92,5 +93,5 @@ def test_a_purge_says_what_and_asks_first(run: Run) -> None:
     assert run("purge").exit_code == 2
     assert run("purge", "--rollout", "profile").exit_code == 2
     done = parsed(run("purge", "--rollout", "profile", "--yes", "-o", "json"))
-    assert done["deleted"] == 60
+    assert done["deleted"] == 60 * TRIALS
     assert "Calls" in run("show", "profile").stdout
