@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,9 +36,14 @@ def is_from_this_page(request: web.Request) -> bool:
 
 def _all_loopback(addresses: Iterable[str]) -> bool:
     try:
-        return all(ip_address(address).is_loopback for address in addresses)
+        return all(_is_loopback(ip_address(address)) for address in addresses)
     except ValueError:
         return False
+
+
+def _is_loopback(address: IPv4Address | IPv6Address) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # of a socket that takes both
+    return (mapped or address).is_loopback
 
 
 def _is_loopback_name(name: str) -> bool:

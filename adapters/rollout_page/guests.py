@@ -89,7 +89,11 @@ def _seal(key: bytes, purpose: bytes, content: bytes) -> str:
 
 
 class Failures:
-    """How often somebody may guess: 5 wrong tokens a minute from one address, 100 from all."""
+    """How often somebody may guess: 5 wrong tokens a minute from one address, 100 from all.
+
+    Who is signed in is not held up. Behind a proxy all are one address, so guesses of one may keep others from signing
+    in for a minute.
+    """
 
     def __init__(self) -> None:
         self._by_peer: OrderedDict[str, list[float]] = OrderedDict()

@@ -17,19 +17,21 @@ from rollout_page.drawing import Drawing
 from rollout_page.guests import Guest
 from rollout_page.units import Unit, units_of
 
+_TEMPLATES: Final = ("frame", "told", "live", "parts", "rollouts", "rollout", "report", "sign_in", "message")
 STATIC: Final[Mapping[str, str]] = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What a person must be told first. ``lines``: one sentence each; ``typed``: the reason they gave, so that it need
-    not be typed again; ``unit``: the branch it was about."""
+    """What a person must be told first. ``lines``: one sentence each; ``unseen``: decisions that they had not seen;
+    ``typed``: the reason they gave, so that it need not be typed again; ``branch``: the one it was about."""
 
     tone: str
     title: str
     lines: Sequence[str]
+    unseen: Sequence[Decision] = ()
     typed: str = ""
-    unit: str = ""
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Pages:
         self._drawing = drawing
         self._templates = drawing.environment(FunctionLoader(_template))
         self._templates.globals["base"] = base
+        for name in _TEMPLATES:  # made ready now, not while the first request waits
+            self._templates.get_template(f"{name}.html.j2")
 
     def static(self, name: str) -> str | None:
         """A file that goes with the pages."""
@@ -74,7 +78,7 @@ class Pages:
         parts: Any = self._templates.get_template("parts.html.j2").module
         found = {"verdict": parts.verdict(shown, units), "timeline": parts.timeline(decisions, False)}
         for unit in units:
-            typed = notice.typed if notice is not None and notice.unit == unit.first.branch else ""
+            typed = notice.typed if notice is not None and notice.branch == unit.first.branch else ""
             found[f"unit-{unit.number}"] = parts.unit(unit)
             found[f"acts-{unit.number}"] = parts.acts(unit, shown.policy.version, typed)
         return found

@@ -9,14 +9,15 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from rollout.domain.state import Decision
 from rollout.engine.timers import clock_of
-from rollout.errors import Conflict, DatabaseError, IllegalTransition, Outdated, Refused, RolloutError, UnknownName
+from rollout.errors import Conflict, DatabaseError, IllegalTransition, Outdated, Refused, UnknownName
 from rollout.ports import Backend
 from rollout.usecases import look, reporting
 from rollout_page.acting import Asked, Unclear
@@ -51,7 +52,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def page_of(
-    page: Page, backend: Callable[[], Backend | None], drawing: Drawing, *, look_s: float = 1.0
+    page: Page, backend: Callable[[], Backend | None], drawing: Drawing, *, look_s: float = 2.0
 ) -> web.Application:
     """An application to be mounted at ``page.path``. ``backend``: None while there is none yet; ``drawing``: of the
     report; ``look_s``: seconds between two looks for those who follow. These are let go when the application around it
@@ -65,14 +66,14 @@ def page_of(
         [
             web.get("", site.rollouts),
             web.get("/", site.rollouts),
-            web.get("/stream", site.rollouts_stream),
+            web.get("/stream", site.rollouts_stream, allow_head=False),
             web.get("/sign-in", site.sign_in),
             web.post("/sign-in", site.signed_in),
             web.post("/sign-out", site.signed_out),
             web.get("/static/{file}", site.static),
             web.get("/r/{name}", site.rollout),
             web.post("/r/{name}", site.act),
-            web.get("/r/{name}/stream", site.rollout_stream),
+            web.get("/r/{name}/stream", site.rollout_stream, allow_head=False),
             web.get("/r/{name}/report", site.report),
         ]
     )
@@ -220,7 +221,8 @@ class Site:
     async def report(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         report = await reporting.report(self._backend(), name)
-        return _html(self._pages.report(self._frame(request), report, self._path(name)))
+        # In a thread: the loop is that of the user's application, and a report is long.
+        return _html(await asyncio.to_thread(self._pages.report, self._frame(request), report, self._path(name)))
 
     async def rollouts_stream(self, request: web.Request) -> web.StreamResponse:
         return await follow(request, self._feed, "")
@@ -260,7 +262,8 @@ class Site:
         except Unclear as error:
             return await self._rollout(request, 400, _notice(form, "Not done", str(error)))
         except Outdated as error:
-            return await self._rollout(request, 409, _outdated(form, error))
+            title, why = "Not done: it changed since you looked", "Below is how it stands now. Decide again."
+            return await self._rollout(request, 409, _notice(form, title, why, tone="wait", unseen=error.since))
         except (Refused, IllegalTransition, Conflict) as error:
             return await self._rollout(request, 409, _notice(form, "Not done", str(error)))
         if not done.changed:
@@ -287,19 +290,12 @@ class Site:
         return _html(self._pages.message(self._frame(request, notice)), status)
 
 
-def _notice(form: Mapping[str, str], title: str, why: str, tone: str = "bad") -> Notice:
-    return Notice(
-        tone=tone,
-        title=title,
-        lines=why.splitlines(),
-        typed=form.get("reason", ""),
-        unit=form.get("branch", ""),
-    )
-
-
-def _outdated(form: Mapping[str, str], error: RolloutError) -> Notice:
-    """What changed meanwhile, and that what stands below is how it is now."""
-    return _notice(form, "Somebody was faster", f"{error}\nBelow is how it stands now.")
+def _notice(
+    form: Mapping[str, str], title: str, why: str, *, tone: str = "bad", unseen: Sequence[Decision] = ()
+) -> Notice:
+    """``form``: what was posted, so that the reason need not be typed again."""
+    typed, branch = form.get("reason", ""), form.get("branch", "")
+    return Notice(tone=tone, title=title, lines=why.splitlines(), unseen=unseen, typed=typed, branch=branch)
 
 
 def _html(text: str, status: int = 200) -> web.Response:

@@ -130,7 +130,7 @@ async def test_a_form_that_somebody_is_at_stays_and_says_that_it_is_old(chromium
         await tab.value("document.querySelector('#acts-0 [value=promote]').click()")
         await tab.loaded()
         assert tab.status == 409
-        assert "promote by ben: forced: in a hurry" in await tab.value("document.querySelector('.notice').textContent")
+        assert "forced: in a hurry ben (person)" in await tab.value("document.querySelector('.notice').textContent")
         assert await tab.value("document.getElementById('reason-0').value") == "looks good"
         assert await hindrances(tab) == []
 

@@ -228,8 +228,10 @@ async def test_of_two_operators_who_saw_the_same_one_wins_and_the_other_is_told_
         (decision,) = [one for one in await page.backend.state.decisions() if one.action == "pause"]
         winner, loser = ("ann", "ben") if decision.actor == "ann@page" else ("ben", "ann")
         (lost,) = [answer.text for answer in answers if answer.status == 409]
-        assert f"#{decision.number} pause by {winner}@page: said {winner}" in said(lost)
-        assert "Below is how it stands now." in lost
+        (notice,) = re.findall(r'role="alert">(.*?)</section>', lost, re.DOTALL)
+        assert "it changed since you looked" in notice
+        assert f"pause orders shadow → shadow, paused · said {winner} {winner}@page (person)" in said(notice)
+        assert f"#{decision.number}" in notice
         assert f'value="said {loser}"' in lost
         assert 'value="resume"' in lost
 
@@ -241,8 +243,18 @@ async def test_what_another_did_meanwhile_is_in_the_way_of_everything_but_a_roll
         for event in ("promote", "approve", "pause", "resume"):
             answer = await ann.post("/rollout/r/profile", {**stale, "event": event})
             assert answer.status == 409
-            assert "promote by ben: forced: in a hurry" in said(answer.text)
+            assert "promote orders shadow → 10% · forced: in a hurry ben (person)" in said(answer.text)
         assert (await ann.post("/rollout/r/profile", {**stale, "event": "rollback"})).status == 303
+
+
+async def test_every_branch_is_rolled_back_at_once() -> None:
+    async with served(branches=("orders", "tickets")) as page, page.operator() as ann:
+        proof = (await ann.form())["proof"]
+        assert "Roll back every branch" in (await ann.get("/rollout/r/profile")).text
+        form = {"proof": proof, "event": "rollback", "reason": "INC-42"}
+        assert (await ann.post("/rollout/r/profile", form)).status == 303
+        states = (await page.backend.state.load()).states["profile"]
+        assert {state.mode for state in states.values()} == {Mode.rolled_back}
 
 
 async def test_a_rollback_of_what_is_rolled_back_is_told_as_such() -> None:
@@ -389,6 +401,12 @@ async def test_the_stream_tells_what_changes_and_keeps_nobody_s_secrets() -> Non
         assert "by a person: lunch" in second["unit-0"]
         assert 'value="resume"' in second["acts-0"]
         assert "pause" in second["timeline"]
+
+
+async def test_who_asks_for_the_head_of_a_stream_does_not_follow() -> None:
+    async with served() as page, page.operator() as ann:
+        for path in ("/rollout/stream", "/rollout/r/profile/stream"):
+            assert (await ann.head(path)).status == 405
 
 
 async def test_strangers_follow_nothing_and_no_more_follow_than_may() -> None:

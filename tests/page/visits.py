@@ -44,6 +44,9 @@ class Visitor:
     async def get(self, path: str, **headers: str) -> Answer:
         return await self._ask("GET", path, headers={**HTML, **headers})
 
+    async def head(self, path: str) -> Answer:
+        return await self._ask("HEAD", path)
+
     async def post(self, path: str, form: Any, **headers: str) -> Answer:
         return await self._ask("POST", path, data=form, headers={"Sec-Fetch-Site": "same-origin", **HTML, **headers})
 
