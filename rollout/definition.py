@@ -157,6 +157,8 @@ class Store:
     * ``ttl_s``: seconds that a trial is kept. Default 7 days. ``max_trials``: of each rollout, oldest dropped.
       Default 100 000.
     * ``redact``: ``(path, value) -> value``, run before everything else; one that raises drops the value. Default None.
+    * ``labels``: ``Call -> {name: value}``, by which reports group trials, such as ``{"plan": "free"}``; at most 5, of
+      40 characters each, stored as they are: nothing personal. One that raises leaves them out. Default None.
     """
 
     clear: Sequence[str] = ()
@@ -164,6 +166,7 @@ class Store:
     ttl_s: float = 7 * 86400.0
     max_trials: int = 100_000
     redact: Callable[[str, object], object] | None = None
+    labels: Callable[[Call], Mapping[str, object]] | None = None
 
 
 def default_gates() -> tuple[GateSpec, ...]:

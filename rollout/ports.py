@@ -76,7 +76,8 @@ class TrialRecord:
     time.
 
     ``mode``: shadow, live, reverse. ``outcome``: matched, ignored, mismatched, incomparable. ``differences``: at
-    most 20 dicts with ``path``, ``kind``, ``branch``, ``control``, ``candidate`` (redacted). ``at``: epoch seconds.
+    most 20 dicts with ``path``, ``kind``, ``branch``, ``control``, ``candidate`` (redacted). ``labels``: what the user
+    groups calls by, in clear. ``at``: epoch seconds.
     """
 
     id: str
@@ -95,6 +96,7 @@ class TrialRecord:
     reason: str = ""
     control_error: str = ""
     candidate_error: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     differences: Sequence[Mapping[str, Any]] = ()
     runs: Sequence[RunRecord] = ()
 

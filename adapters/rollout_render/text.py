@@ -162,7 +162,7 @@ def _lanes(found: Waterfall) -> RenderableType:
 def _cohorts(found: Sequence[Cohort]) -> RenderableType:
     rows = [
         (
-            cell(one.name or "(none)", limit=60),
+            cell(f"{one.kind} {one.name or '(none)'}", limit=60),
             words.share(one.of_calls),
             words.share(one.mismatched),
             words.between(one.low, one.high),
@@ -171,7 +171,7 @@ def _cohorts(found: Sequence[Cohort]) -> RenderableType:
         )
         for one in found
     ]
-    columns = ("route or method", "of calls", "differ", "95 %", "control p95", "candidate")
+    columns = ("cohort", "of calls", "differ", "95 %", "control p95", "candidate")
     return table(columns, rows, right=columns[1:], stretch=columns[0])
 
 

@@ -162,6 +162,7 @@ trials = _table(
     _text("reason"),
     _text("control_error"),
     _text("candidate_error"),
+    Column("labels", _FAST_JSON, nullable=False, server_default="{}"),
     Column("differences", _FAST_JSON, nullable=False),
     Index("rollout_trials_of", "rollout", "id", "at"),  # newest first; how many and how old, without reading a trial
 )

@@ -1,11 +1,13 @@
-"""Whom it hits: the same comparison for each route and method."""
+"""Whom it hits: the same comparison for each route, method and label."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from rollout.domain.intervals import interval
+from rollout.domain.labels import MOST as MOST_LABELS
 from rollout.domain.report_sample import Sampled, Trial, calls, quantiles
 from rollout.domain.report_values import Cohort
 
@@ -13,26 +15,38 @@ from rollout.domain.report_values import Cohort
 MOST_OF_A_KIND: Final = 12
 OTHERS: Final = "(others)"
 _COMPARED: Final = ("matched", "ignored", "mismatched")
-_KINDS: Final[tuple[tuple[str, Callable[[Trial], str]], ...]] = (
+Kind = tuple[str, Callable[[Trial], str | None]]  # its name, and which cohort a trial is in
+_OWN: Final[tuple[Kind, ...]] = (
     ("route", lambda trial: trial.route),
     ("method", lambda trial: trial.method),
 )
 
 
 def cohorts(sampled: Sequence[Sampled]) -> tuple[Cohort, ...]:
-    """By kind, the largest cohort first."""
+    """By kind, the largest cohort first. A trial without a label is in no cohort of it."""
     whole = calls(sampled)
     found: list[Cohort] = []
-    for kind, of in _KINDS:
+    for kind, of in [*_OWN, *_labels(sampled)]:
         members: dict[str, list[Sampled]] = {}
         for one in sampled:
-            members.setdefault(of(one.trial), []).append(one)
+            if (member := of(one.trial)) is not None:
+                members.setdefault(member, []).append(one)
         largest = sorted(members, key=lambda name: (-calls(members[name]), name))
         named = largest[:MOST_OF_A_KIND]
         found += [_cohort(kind, name, members[name], whole) for name in named]
         if others := [one for name in largest[MOST_OF_A_KIND:] for one in members[name]]:
             found.append(_cohort(kind, OTHERS, others, whole))
     return tuple(found)
+
+
+def _labels(sampled: Sequence[Sampled]) -> list[Kind]:
+    """The most frequent labels, by their names."""
+    names = Counter(name for one in sampled for name in one.trial.labels)
+    return [_label(name) for name in sorted(name for name, _ in names.most_common(MOST_LABELS))]
+
+
+def _label(name: str) -> Kind:
+    return name, lambda trial: trial.labels.get(name)
 
 
 def _cohort(kind: str, name: str, sampled: Sequence[Sampled], whole: float) -> Cohort:

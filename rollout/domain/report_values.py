@@ -241,7 +241,8 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """The calls that have something in common: their ``kind`` (``route``, ``method``). ``of_calls``: their share of
+    """The calls that have something in common: their ``kind`` (``route``, ``method``, or the name of a label).
+    ``of_calls``: their share of
     all; ``mismatched``: of those compared, between ``low`` and ``high`` with 95 % confidence; ``incomparable``: of all
     of them."""
 

@@ -105,6 +105,7 @@ def conclude_clean(trial: Trial, fan: FanOut) -> bool:
                 control.status,
                 control_s,
                 control_s if slower is None else path_s,
+                None if runtime.labels is None else runtime.labels_of(call),
                 *took,
             ),
             SIZE,
@@ -135,7 +136,7 @@ def _count_slower(
 
 def expanded(row: tuple[Any, ...], trial_id: str, at: float, branches: tuple[str, ...]) -> TrialRecord:
     """The record of a clean trial's row. ``branches``: their names, in the order of the row's times."""
-    rollout, _, _, version, route, method, key_hash, status, control_s, candidate_s, *took = row
+    rollout, _, _, version, route, method, key_hash, status, control_s, candidate_s, labels, *took = row
     runs = [RunRecord(name, "shadow", "ok", seconds, 1, 0, 0, 0) for name, seconds in zip(branches, took, strict=True)]
     return TrialRecord(
         trial_id,
@@ -151,5 +152,6 @@ def expanded(row: tuple[Any, ...], trial_id: str, at: float, branches: tuple[str
         control_s,
         status,
         candidate_s,
+        labels=labels or {},
         runs=runs,
     )

@@ -20,6 +20,7 @@ from rollout.domain.cost import nano_usd
 from rollout.domain.evidence import Figures
 from rollout.domain.flags import NO_ANSWER
 from rollout.domain.histogram import MANY, Histogram
+from rollout.domain.labels import labels_of
 from rollout.domain.paths import Path
 from rollout.domain.redaction import Redactor
 from rollout.domain.routing import Assignment
@@ -126,6 +127,7 @@ class Runtime:
         #: The place of each part: its name where it is a field of control's JSON, else its path.
         self.places = tuple((name, _field(path), path) for name, path in self.part_paths.items())
         self.stores_all = True
+        self.labels = definition.store.labels
         self.ids = itertools.count(1)
         self._id_base = os.urandom(5).hex()
         self._branches = tuple(self.part_paths)
@@ -519,6 +521,16 @@ class Runtime:
         for branch in ("", *(branch.name for branch in self.definition.branches)):
             found[(branch, "matched")] = found.get((branch, "matched"), 0) + self.matched
         return found
+
+    def labels_of(self, call: Call) -> Mapping[str, str]:
+        """What the user groups calls by; nothing where that fails."""
+        if self.labels is None:
+            return {}
+        try:
+            return labels_of(self.labels(call))
+        except Exception as error:
+            self.hook_failed("labels", error)
+            return {}
 
     # ---- our failures
 

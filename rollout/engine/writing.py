@@ -49,6 +49,7 @@ def write(trial: Trial, runs: Mapping[str, BranchRun], result: Result) -> None:
         result.reason,
         _error(trial, trial.control_error),
         _error(trial, result.candidate_error),
+        runtime.labels_of(trial.call),
         differences,
         [_run(trial, run) for run in runs.values()],
     )

@@ -159,3 +159,4 @@ def _of_store(rollout: Rollout, where: str) -> Iterator[Problem]:
                 if problem:
                     yield problem
     yield from of_hook(f"{where}, store", "redact", redact)
+    yield from of_hook(f"{where}, store", "labels", rollout.store.labels)

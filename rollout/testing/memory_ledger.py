@@ -283,4 +283,4 @@ def _within(seconds: Collection[int], span: Span) -> Iterable[int]:
 def _copied(trial: TrialRecord) -> TrialRecord:
     """A trial of its own, as a database gives it back. ``TypeError`` or ``ValueError`` if it is not JSON-ready."""
     differences = json.loads(json.dumps(list(trial.differences), allow_nan=False))
-    return replace(trial, differences=differences, runs=[replace(run) for run in trial.runs])
+    return replace(trial, labels=dict(trial.labels), differences=differences, runs=[replace(run) for run in trial.runs])

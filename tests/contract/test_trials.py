@@ -38,6 +38,7 @@ FULL = sample_trial(
     reason="status",
     control_error="ConnectionResetError: ☂",
     candidate_error="Unavailable: try later",
+    labels={"plan": "free ☂", "beta": "True"},
     differences=[difference("$.orders[*].price"), {**difference("$.x", "type"), "control": {"deep": [1, 2.5, True]}}],
     runs=[
         RunRecord("tickets", "shadow", "hard_timeout", 0.4, error="BranchTimeout", cost_nano=None),
@@ -92,6 +93,7 @@ async def test_no_text_stops_a_batch(ledger: Ledger, now: int, text: str) -> Non
     """Texts come from the replies and errors of others; one that a database refuses would hold up all batches."""
     odd = sample_trial(
         1,
+        labels={text: text},
         route=text,
         reason=text,
         candidate_error=text,

@@ -169,6 +169,7 @@ ONE_MISTAKE: list[tuple[Rollout, str]] = [
     (rollout(store=Store(clear=["$["])), 'write for example "$.status"'),
     (rollout(store=Store(clear="$.status")), 'clear=["$.status"]'),
     (rollout(store=Store(redact="all")), "redact is 'all', not callable"),  # type: ignore[arg-type]
+    (rollout(store=Store(labels="plan")), "labels is 'plan', not callable"),  # type: ignore[arg-type]
     (rollout(store={}), "write Store(...)"),
 ]
 

@@ -201,6 +201,25 @@ def test_cohorts_are_by_route_and_method_with_what_each_of_them_sees() -> None:
     assert (b.mismatched, b.low, b.high, b.incomparable, b.control_p95_s) == (None, None, None, 1.0, None)
 
 
+def test_labels_are_cohorts_too_and_a_trial_without_one_is_in_none_of_it() -> None:
+    trials = [
+        sample_trial(labels={"plan": "free", "beta": "True"}),
+        sample_trial(labels={"plan": "paid"}, outcome="mismatched"),
+        sample_trial(),
+    ]
+    found = {(one.kind, one.name): one for one in cohorts(sampled(*trials))}
+    assert {kind for kind, _ in found} == {"route", "method", "plan", "beta"}
+    assert found["plan", "paid"].mismatched == 1.0
+    assert found["beta", "True"].trials == 1
+    assert sum(one.trials for (kind, _), one in found.items() if kind == "plan") == 2
+
+
+def test_only_the_most_frequent_labels_are_cohorts() -> None:
+    many = [sample_trial(labels={f"label-{n}": "x" for n in range(number)}) for number in range(1, 40)]
+    kinds = [one.kind for one in cohorts(sampled(*many))]
+    assert kinds == ["route", "method", *(f"label-{n}" for n in range(5))]
+
+
 def test_a_share_of_few_trials_is_known_badly_whatever_they_stand_for() -> None:
     few = [sample_trial() for _ in range(5)] + [sample_trial(outcome="mismatched")]
     (rough, _), (fine, _) = (cohorts(sampled(*few * times, kept=0.01)) for times in (1, 100))

@@ -602,6 +602,33 @@ async def test_a_call_in_which_many_items_differ_at_one_path_is_one_call() -> No
         assert (found.path, found.count, found.noise, found.trials) == ("$.a[*]", 1, 1, [trial.id])
 
 
+# Labels
+
+
+@pytest.mark.parametrize("given_part", [1, 2], ids=["matched", "mismatched"])
+async def test_what_the_user_groups_calls_by_is_stored_with_each_trial(given_part: int) -> None:
+    def labels(call: Call) -> dict[str, object]:
+        return {"plan": call.headers.get("X-Plan", "free"), "beta": True}
+
+    rollout = rollout_of(Branch("a", giving(given_part), part="$.a"), store=Store(labels=labels))
+    async with running(rollout) as world:
+        await world.get()
+        (trial,) = await world.trials()
+        assert trial.labels == {"plan": "free", "beta": "True"}
+
+
+@pytest.mark.parametrize("given_part", [1, 2], ids=["matched", "mismatched"])
+async def test_labels_that_raise_are_left_out_and_counted(given_part: int) -> None:
+    rollout = rollout_of(
+        Branch("a", giving(given_part), part="$.a"), store=Store(labels=lambda call: {"plan": call.state["no such"]})
+    )
+    async with running(rollout) as world:
+        await world.get()
+        (trial,) = await world.trials()
+        assert trial.labels == {}
+        assert world.sealed()["", "*"]["hook:labels"] == 1
+
+
 # Whoever goes away
 
 
