@@ -39,7 +39,6 @@ class Evidence:
         self.behind_s = 0.0
         self.news = 0  # blocks that the database does not know to be folded
         self.broken: Exception | None = None  # why it cannot be folded any further
-        self._begin = floor(max(policy.registered_at, *(one.entered_at for one in members))) - 1
         self._findings: tuple[Finding, ...] | None = None
         if known is not None and (known.account, known.version) == (self.account, self.version):
             self._bench = Bench(policy.gates, known.states)
@@ -55,7 +54,8 @@ class Evidence:
         gate.
         """
         self._bench.enter(case.stage)
-        self.stored = self.closed = self._begin
+        begun_at = max(case.policy.registered_at, *(one.entered_at for one in case.members))
+        self.stored = self.closed = floor(begun_at) - 1
 
     def is_of(self, case: Case) -> bool:
         """Whether it is of the stage and version in which the unit stands now."""
@@ -69,7 +69,6 @@ class Evidence:
         entry = max(one.entry for one in members)
         if entry != self.entry:
             self.entry = entry
-            self._begin = floor(max(one.entered_at for one in members)) - 1
             self._enter(case)
             self._findings = None
         return True
