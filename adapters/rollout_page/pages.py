@@ -18,7 +18,9 @@ from rollout_page.guests import Guest
 from rollout_page.units import Unit, units_of
 
 _TEMPLATES: Final = ("frame", "told", "live", "parts", "rollouts", "rollout", "report", "sign_in", "message")
-STATIC: Final[Mapping[str, str]] = {"page.css": "text/css", "page.js": "text/javascript"}
+_STYLE: Final = "report.css"
+#: The files that go with the pages, and what they are.
+STATIC: Final[Mapping[str, str]] = {_STYLE: "text/css", "page.css": "text/css", "page.js": "text/javascript"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class Pages:
 
     def static(self, name: str) -> str | None:
         """A file that goes with the pages."""
-        if name == "report.css":
+        if name == _STYLE:
             return self._drawing.report_style()
         return _file("static", name) if name in STATIC else None
 

@@ -116,6 +116,7 @@ async def test_it_moves_while_it_is_looked_at(chromium: Browser) -> None:
         await tab.until("document.getElementById('unit-0').textContent.includes('by a person: lunch')")
         await tab.until("document.getElementById('timeline').textContent.includes('ben')")
         await tab.until("document.querySelector('#acts-0 [value=resume]') !== null")
+        await tab.until(f"document.title === '{NAME} – paused'")
 
 
 async def test_a_form_that_somebody_is_at_stays_and_says_that_it_is_old(chromium: Browser) -> None:

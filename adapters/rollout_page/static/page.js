@@ -56,6 +56,7 @@ function follow() {
       const part = document.getElementById(id);
       if (part?.hasAttribute("data-part")) replace(part, html);
     }
+    document.title = document.querySelector("[data-title]")?.dataset.title ?? document.title;
   });
   source.addEventListener("beat", heard);
   source.addEventListener("trouble", (event) => {
