@@ -66,8 +66,7 @@ class Whole:
 def places(report: Report) -> list[Place]:
     """The tree of paths."""
     examples = {example.trial: example for example in report.examples}
-    compared = next((step.count for step in report.funnel.steps if step.name == "compared"), 0)
-    return [_place(node, examples, compared) for node in tree(report.mismatches)]
+    return [_place(node, examples) for node in tree(report.mismatches)]
 
 
 def pairs(report: Report) -> list[Whole]:
@@ -82,13 +81,13 @@ def difference(stored: Mapping[str, Any]) -> Difference:
     return Difference(path, kind, branch, control, candidate)
 
 
-def _place(node: PathNode, examples: Mapping[str, Example], compared: int) -> Place:
+def _place(node: PathNode, examples: Mapping[str, Example]) -> Place:
     note = ""
     if node.below:
-        least = f"at least {words.share(min(1.0, node.least / compared))}" if compared else f"{node.least:,} calls"
+        least = f"at least {node.least:,} calls" if node.share is None else f"at least {words.share(node.share)}"
         note = f"{node.places} places, {least}" if node.places > 1 else least
     kinds = [Kind(one, _seen(one, examples)) for one in node.mismatches]
-    return Place(node.name, note, kinds, [_place(below, examples, compared) for below in node.below])
+    return Place(node.name, note, kinds, [_place(below, examples) for below in node.below])
 
 
 def _seen(mismatch: Mismatch, examples: Mapping[str, Example]) -> list[Seen]:

@@ -171,7 +171,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a report is made of. ``totals`` of the whole window; ``accounts``: unit → the state of its account, as the
+    """What a report is made of. ``totals`` of the whole window; ``ever``: since the first call, as paths are counted;
+    ``accounts``: unit → the state of its account, as the
     checkpoint keeps it; ``curves``: unit → steps of ``step_s`` seconds → arm
     → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
     mismatch counts; ``examples``: a few stored trials; ``trials``: the newest ones, and ``kept``: policy version → the
@@ -181,6 +182,7 @@ class Material:
     standings: Sequence[Standing]
     accounts: Mapping[str, Mapping[str, Any]]
     totals: Sequence[Seen]
+    ever: Sequence[Seen]
     curves: Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]
     step_s: int
     newest: Newest
@@ -225,7 +227,7 @@ def build(material: Material) -> Report:
         dispatch=whole.starting("dispatch:"),
         fan_out=fan_out_time(whole),
         comparisons=parts.comparisons(units),
-        mismatches=parts.mismatches(material.paths, whole, units),
+        mismatches=parts.mismatches(material.paths, parts.whole(material.ever), parts.by_unit(material.ever)),
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
         cost=costs(units, window.calls_per_s),

@@ -20,14 +20,15 @@ class PathNode:
     """A place where something differs, or below which something does.
 
     ``name``: what it adds to the path of the node above. ``mismatches``: those at just this place, most frequent
-    first. ``least``: so many calls at least differ here or below (one call may differ in several places); ``places``:
-    how many paths, this one included.
+    first. ``least``: so many calls at least differ here or below (one call may differ in several places), and
+    ``share``: that of all compared, None where it is not known; ``places``: how many paths, this one included.
     """
 
     name: str
     mismatches: Sequence[Mismatch]
     below: Sequence[PathNode]
     least: int
+    share: float | None
     places: int
 
 
@@ -84,10 +85,12 @@ def _flat(name: str, draft: _Draft) -> list[PathNode]:
 
 def _made(name: str, mismatches: list[Mismatch], below: Sequence[PathNode]) -> PathNode:
     ordered = tuple(sorted(mismatches, key=lambda one: (-one.count, one.kind, one.branch)))
+    shares = [*(one.share for one in ordered), *(node.share for node in below)]
     return PathNode(
         name=name,
         mismatches=ordered,
         below=below,
         least=max([*(one.count for one in ordered), *(node.least for node in below)]),
+        share=max((share for share in shares if share is not None), default=None),
         places=bool(ordered) + sum(node.places for node in below),
     )

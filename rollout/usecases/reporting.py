@@ -54,13 +54,15 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     if since is None:
         since = _began(policy, versions, decisions)
     paths = await backend.ledger.mismatches(name, limit=100)
+    totals = await backend.ledger.totals(name, since=asked)
     step_s, raw = await _curves(backend, policy, since, snapshot.now)
     return reports.build(
         Material(
             policy=policy,
             standings=await standings_of(backend, policy, snapshot),
             accounts=await accounts_of(backend, policy, snapshot),
-            totals=await backend.ledger.totals(name, since=asked),
+            totals=totals,
+            ever=totals if asked is None else await backend.ledger.totals(name),
             curves=raw,
             step_s=step_s,
             newest=await _newest(backend, policy, snapshot.now),

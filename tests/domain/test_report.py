@@ -14,6 +14,7 @@ from rollout.domain.durations import percent
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.histogram import Histogram
+from rollout.domain.intervals import difference
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.ramp import Ramp
 from rollout.domain.report import Material, build, fields, verdict
@@ -54,6 +55,7 @@ def build_of(totals: list[Totals], **changes: Any) -> Any:
         "standings": (),
         "accounts": {},
         "totals": totals,
+        "ever": totals,
         "curves": {},
         "step_s": 60,
         "newest": {},
@@ -388,6 +390,22 @@ def test_mismatches_stand_beside_their_noise_most_frequent_first() -> None:
     assert [(m.path, m.share, m.noise_share) for m in report.mismatches] == [("$.b", 0.1, 0.0), ("$.a", 0.02, 0.25)]
     assert report.comparisons[0].mismatch_share == 0.1
     assert report.comparisons[0].noise_share == 0.05
+
+
+def test_paths_are_shares_of_all_calls_ever_compared_since_that_is_what_they_are_counted_of() -> None:
+    paths = [MismatchCount("profile", "orders", "$.a", "value", 10)]
+    report = build_of([whole(calls=10, compared=10)], ever=[whole(calls=1_000, compared=1_000)], paths=paths)
+    assert report.mismatches[0].share == 0.01
+
+
+def test_how_far_a_path_is_beyond_its_noise_is_told_with_an_interval_or_not_at_all() -> None:
+    paths = [MismatchCount("profile", "orders", "$.a", "value", 50, 1)]
+    noisy = Totals("orders", "P", 1, Figures({"matched": 950, "mismatched": 50, "noise": 100, "noise_mismatched": 1}))
+    (told,) = build_of([noisy, whole(compared=1_000)], paths=paths).mismatches
+    assert told.excess == pytest.approx(0.04)
+    assert (told.excess_low, told.excess_high) == difference(50, 1_000, 1, 100)
+    (untold,) = build_of([whole(compared=1_000)], paths=paths).mismatches
+    assert (untold.excess, untold.excess_low, untold.excess_high) == (None, None, None)
 
 
 # The rest
