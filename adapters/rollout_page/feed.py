@@ -121,17 +121,24 @@ class Feed:
             async with asyncio.timeout(_LOOK_MOST_S):
                 parts = await self._look(name)
         except Exception as error:
-            trouble = str(error) if isinstance(error, RolloutError) else "The database did not answer."
-            if trouble != topic.trouble:
-                log.warning(
-                    "the page cannot look at %s: %s", name or "the rollouts", error, extra={"event": "page_blind"}
-                )
-            self._send(topic, "trouble", {"why": trouble[:500]})
-            topic.trouble = trouble
+            self._trouble(name, topic, error)
             return
         changed = {part: html for part, html in parts.items() if topic.parts.get(part) != html}
         topic.parts, topic.trouble = parts, ""
         self._send(topic, "parts", changed)
+
+    def _trouble(self, name: str, topic: _Topic, error: Exception) -> None:
+        """A look failed: everybody is told why, and the log once."""
+        if isinstance(error, RolloutError):
+            why = str(error)[:500]
+        else:
+            why = "The database did not answer." if isinstance(error, TimeoutError) else "A look failed; see the log."
+        if why != topic.trouble:
+            unexpected = None if isinstance(error, RolloutError | TimeoutError) else error
+            what = name or "the rollouts"
+            log.warning("the page cannot look at %s: %s", what, why, exc_info=unexpected, extra={"event": "page_blind"})
+        topic.trouble = why
+        self._send(topic, "trouble", {"why": why})
 
     def _send(self, topic: _Topic, event: str, content: Mapping[str, str]) -> None:
         message = _message(event, content)

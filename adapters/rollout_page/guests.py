@@ -19,7 +19,7 @@ from typing import Final
 from rollout_page.declared import Page
 
 SESSION_S: Final = 12 * 3600.0
-_LONGEST: Final = 1_024  # characters of a cookie or a token that is looked at
+_LONGEST: Final = 4_096  # characters of a cookie that are looked at
 _FAILURES: Final = 5  # within a window, of one peer
 _ALL_FAILURES: Final = 100  # of all peers together
 _WINDOW_S: Final = 60.0

@@ -107,18 +107,24 @@ async def test_a_viewer_who_does_not_keep_up_is_let_go_and_the_others_are_not() 
     await reading
 
 
-@pytest.mark.parametrize("error", [DatabaseError("it is away"), RuntimeError("of ours")])
-async def test_trouble_is_told_and_is_over_when_it_is_over(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(DatabaseError("It is away."), "It is away."), (RuntimeError("of ours"), "A look failed; see the log.")],
+)
+async def test_trouble_is_told_and_is_over_when_it_is_over(
+    error: Exception, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
     looks = Looks()
     feed = Feed(looks, 10, 1.0)
     viewer = feed.join("profile")
     await viewer.next()
     looks.error = error
-    event, said = read(await viewer.next())
-    assert (event, "of ours" in said["why"]) == ("trouble", False)
+    for _ in range(3):
+        assert read(await viewer.next()) == ("trouble", {"why": why})
     looks.error = None
     assert read(await viewer.next()) == ("parts", {})
     await feed.close()
+    assert len(caplog.records) == 1
 
 
 async def test_a_look_that_hangs_is_cut_and_told() -> None:

@@ -24,6 +24,12 @@ def test_a_token_that_is_not_declared_is_nobody_s() -> None:
     assert Tokens(Page()).role_of("") is None
 
 
+def test_the_longest_name_has_its_session() -> None:
+    guest = TOKENS.guest(TOKENS.session(Role.view, "😀" * 60, NOW, "n" * 22), NOW)
+    assert guest is not None
+    assert guest.name == "😀" * 60
+
+
 @pytest.mark.parametrize("role", Role)
 def test_a_session_is_of_the_role_and_the_name_that_it_was_made_for(role: Role) -> None:
     guest = TOKENS.guest(TOKENS.session(role, "Änn \u202e <b>", NOW, "n"), NOW + 1)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from rollout.domain.state import Mode
+from rollout.domain.state import BranchPolicy, Mode
 from rollout.errors import DatabaseError
 from rollout.usecases import steer
 from rollout_page import Page
@@ -245,6 +245,17 @@ async def test_what_another_did_meanwhile_is_in_the_way_of_everything_but_a_roll
             assert answer.status == 409
             assert "promote orders shadow → 10% · forced: in a hurry ben (person)" in said(answer.text)
         assert (await ann.post("/rollout/r/profile", {**stale, "event": "rollback"})).status == 303
+
+
+async def test_a_group_has_one_form_and_moves_as_one() -> None:
+    pair = [BranchPolicy(name=name, unit="orders+tickets", salt="pair") for name in ("orders", "tickets")]
+    async with served(join="replace", branches=pair) as page, page.operator() as ann:
+        text = (await ann.get("/rollout/r/profile")).text
+        assert "orders + tickets" in text
+        assert text.count('name="event" value="pause"') == 1
+        assert (await ann.act("pause")).status == 303
+        states = (await page.backend.state.load()).states["profile"]
+        assert {state.mode for state in states.values()} == {Mode.paused}
 
 
 async def test_every_branch_is_rolled_back_at_once() -> None:

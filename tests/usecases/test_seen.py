@@ -9,6 +9,7 @@ import pytest
 
 from rollout.domain.lifecycle import Event
 from rollout.domain.ramp import Ramp
+from rollout.domain.state import Change
 from rollout.errors import Outdated, UnknownName
 from rollout.usecases import steer
 from rollout.usecases.steer import Seen, Steered
@@ -98,6 +99,21 @@ async def test_of_two_who_saw_the_same_one_wins_and_the_other_is_told_of_it() ->
     assert won.moves[0].after.share == 0.1
     (decision,) = await world.decisions()
     assert [one.number for one in lost.since] == [decision.number]
+
+
+async def test_who_is_overtaken_while_it_is_written_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await begun()
+    seen, write = await looks(world), world.backend.state.transition
+
+    async def overtaken(change: Change) -> Any:
+        monkeypatch.undo()
+        await steer.pause(world.backend, "profile", **ANN)
+        return await write(change)
+
+    monkeypatch.setattr(world.backend.state, "transition", overtaken)
+    with pytest.raises(Outdated, match="pause by ann: lunch"):
+        await steer.promote(world.backend, "profile", "orders", **FORCED, seen=seen)
+    assert [one.actor for one in await world.decisions()] == ["ann"]
 
 
 async def test_a_branch_that_is_not_there_is_named() -> None:
