@@ -22,12 +22,14 @@ from rollout.engine.fanout import FanOut as Flight
 from rollout.engine.fanout import FanOuts
 from rollout.engine.joining import Unjoinable, asked
 from rollout.engine.runs import RunCell
+from rollout.engine.spans import FanOutSpans, Spans
 from rollout.engine.station import stations_of
 from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DeclarationError, FanOutFailed, Problem
 from rollout.mistakes.branches import of_branches
 from rollout.mistakes.checks import NAME_REMEDY, is_name, is_time, of_hook
 from rollout.mistakes.choice import of_budget, of_choice
+from rollout.ports import Tracing
 
 Join = Callable[[Call, Parts], Any]
 _DEFAULT: Final = Budget()
@@ -109,8 +111,11 @@ class FanOut:
         prices: PriceBook | None = None,
         on_hook_failure: Callable[[str, BaseException], None] | None = None,
         dice: Callable[[], float] = random.random,
+        tracing: Tracing | None = None,
     ) -> None:
-        """``on_hook_failure`` is told the name of each hook of yours that raised, and what. ``dice``: for jitter."""
+        """``on_hook_failure`` is told the name of each hook of yours that raised, and what. ``dice``: for jitter.
+        ``tracing``: who makes spans, such as ``rollout_otel.OpenTelemetry()``; default None, nobody.
+        """
         self.name = name
         self.branches = branches
         self.aggregate: Any = aggregate if aggregate is not None else _as_dict
@@ -124,6 +129,7 @@ class FanOut:
         self._asks = aggregate is not None
         self._on_hook_failure = on_hook_failure
         self._dice = dice
+        self._tracing = tracing
         self._names = tuple(branch.name for branch in branches)
         self._shared: dict[asyncio.AbstractEventLoop, FanOuts] = {}
         self._live_runs: dict[str, RunCell] = {}
@@ -142,6 +148,8 @@ class FanOut:
         around = current_run.get()
         shadow = around is not None and around.is_shadow
         fan = Flight(of, self._names, self._call(call, of, now, around), shadow, copy_context(), self._count)
+        if self._tracing is not None:
+            FanOutSpans(Spans(self._tracing, of), fan, now)
         try:
             fan.start(now)
             if not fan.is_decided:

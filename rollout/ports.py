@@ -26,11 +26,13 @@ class Clock(Protocol):
 class FlagAnswer:
     """``value``: off, shadow, auto or on; ``reason``: of the provider, or why it is ``off`` (``error``, ``type``,
     ``timeout``, ``not_ready``).
-    ``found``: False where the provider does not know the flag."""
+    ``found``: False where the provider does not know the flag. ``provider``: the name of who answered, ``""`` where it
+    is not known; answers are the same whoever gave them."""
 
     value: str
     reason: str = ""
     found: bool = True
+    provider: str = field(default="", compare=False)
 
 
 class FlagSource(Protocol):
@@ -368,6 +370,55 @@ class Notifier(Protocol):
 
     async def drain(self, within_s: float) -> None:
         """Tell what waits, for at most so many seconds, and close. What is left stays unsettled."""
+        ...
+
+
+#: What is told of a span: a word of the glossary, or of ``Usage`` and ``FlagAnswer``, and its value.
+About = Mapping[str, str | int | float | bool]
+
+
+class TraceSpan(Protocol):
+    """A piece of work in a trace. Times are epoch seconds of this machine."""
+
+    @property
+    def recording(self) -> bool:
+        """Whether anything is kept of it; if not, it gets no spans below it."""
+        ...
+
+    def enter(self) -> Any:
+        """Make it the current span of the context in which this is called; what ``leave`` needs to undo that."""
+        ...
+
+    def leave(self, token: Any) -> None:
+        """Undo ``enter``, in the same context."""
+        ...
+
+    def event(self, name: str, at: float, about: About) -> None:
+        """Something that happened on the way: ``flag``, ``not_run``, ``retry``, ``hedge``."""
+        ...
+
+    def end(self, at: float, about: About, *, failed: bool = False) -> None:
+        """It is over, once. ``failed``: whether it counts as an error of the service."""
+        ...
+
+
+class Tracing(Protocol):
+    """Makes spans, in the context in which it is called. The engine counts whatever raises here, and goes on without.
+
+    ``kind``: ``call``, ``control``, ``fan_out``, ``branch`` or ``shadow``. ``at``: when it began, in epoch seconds of
+    this machine. ``about`` always names the ``rollout``.
+    """
+
+    def begin(self, kind: str, at: float, about: About) -> TraceSpan:
+        """A span below the current one."""
+        ...
+
+    def around(self, kind: str, at: float, about: About) -> TraceSpan:
+        """The current span, which is its owner's to end and to fail; where there is none, one of its own."""
+        ...
+
+    def apart(self, kind: str, at: float, about: About, link: TraceSpan | None) -> TraceSpan:
+        """The first span of a trace of its own, linked to another; baggage goes with it."""
         ...
 
 

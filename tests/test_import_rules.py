@@ -46,6 +46,7 @@ ANY_ADAPTER = (
     "rollout_notify",
     "rollout_openfeature",
     "rollout_orjson",
+    "rollout_otel",
     "rollout_page",
     "rollout_prices",
     "rollout_prometheus",
@@ -69,7 +70,7 @@ RULES = {
     "rollout/usage": Rule(may=DECLARED),
     "rollout/meters": Rule(may=DECLARED),
     "rollout/dispatch": Rule(may=DECLARED),
-    "rollout/fan_out": Rule(may=(*DECLARED, "rollout.engine.*")),
+    "rollout/fan_out": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
     "rollout/ports": Rule(may=("rollout.domain.*", "rollout.errors")),
     "rollout/engine": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*")),
     "rollout/usecases": Rule(may=(*DECLARED, "rollout.ports", "rollout.engine.*", "rollout.usecases.*")),
@@ -90,6 +91,7 @@ RULES = {
     "adapters/rollout_page": Rule(
         may=(*ANY_OF_ROLLOUT, "rollout_page.*", "aiohttp.*", "jinja2.*", "markupsafe.*"),
     ),
+    "adapters/rollout_otel": Rule(may=("rollout.ports", "rollout_otel.*", "opentelemetry.*")),
     "adapters/rollout_prices": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prices.*", "genai_prices.*")),
     "adapters/rollout_prometheus": Rule(may=(*ANY_OF_ROLLOUT, "rollout_prometheus.*", "prometheus_client.*")),
     "adapters/rollout_render": Rule(

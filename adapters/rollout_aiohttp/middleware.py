@@ -33,7 +33,7 @@ def make_middleware(runtimes: Mapping[Any, Runtime]) -> Any:
             return await handler(request)
         if runtime.measuring:
             runtime.measured(started)
-        if admitted.__class__ is Trial:
+        if isinstance(admitted, Trial):
             response: web.StreamResponse = await admitted.serve(handler)
             return response
         try:

@@ -12,6 +12,7 @@ from rollout.engine.process import Engine
 from rollout.engine.runtime import Runtime
 from rollout.errors import DeclarationError, Problem
 from rollout.mistakes.checks import is_number
+from rollout.ports import Tracing
 from rollout_aiohttp.host import AiohttpHost
 from rollout_aiohttp.middleware import make_middleware
 from rollout_aiohttp.routes import all_routes, cleanup_last, find_routes, innermost, install, route_problems
@@ -33,6 +34,7 @@ def setup(
     flags: Any = None,
     notify: Sequence[Any] = (),
     page: Any = None,
+    tracing: Tracing | None = None,
 ) -> Engine:
     """Wrap every route of each rollout's control, in sub-applications too. After all routes, middlewares and contexts.
 
@@ -48,6 +50,8 @@ def setup(
     * ``page``: where to serve the live page, such as ``"/rollout"``: to look, for this machine alone. With tokens, to
       act and from elsewhere: ``rollout_page.Page("/rollout", operate=TOKEN, view=TOKEN)``. Default: nowhere.
 
+    * ``tracing``: who makes spans of the calls that are drawn: ``rollout_otel.OpenTelemetry()``. Default: nobody.
+
     Returns the engine, which is also ``app[rollout_aiohttp.ENGINE]``. Raises ``DeclarationError`` with every mistake
     of every rollout, and ``DatabaseError`` for an address that cannot be one.
     """
@@ -56,6 +60,7 @@ def setup(
     problems = [problem for rollout in rollouts for problem in rollout.problems()]
     problems += _twice(rollouts)
     problems += _of_options(app, tick_s, drain_s, metrics_path)
+    problems += _of_tracing(tracing)
     problems += route_problems(app, rollouts)
     problems += notify_problems(notify)
     if page is not None:
@@ -74,6 +79,7 @@ def setup(
         drain_s=drain_s,
         flags=flags,
         notify=notify,
+        tracing=tracing,
         routes={name: tuple(sorted({route.path for route in routes})) for name, routes in found.items()},
     )
     runtimes: dict[Any, Runtime] = {}
@@ -124,6 +130,12 @@ def _page_taken(app: web.Application, page: Any) -> Iterator[Problem]:
         if route.path == path or route.path.startswith(f"{path}/") or (pattern is not None and pattern.fullmatch(path)):
             yield Problem("page", f"{path} is taken by the route {route.path}", "choose another path")
             return
+
+
+def _of_tracing(tracing: Any) -> Iterator[Problem]:
+    if tracing is not None and not all(hasattr(tracing, name) for name in ("begin", "around", "apart")):
+        remedy = "give rollout_otel.OpenTelemetry(), or OpenTelemetry(provider) for a provider of your own"
+        yield Problem("setup", f"tracing is {tracing!r}, which makes no spans", remedy)
 
 
 def _verify_order(app: web.Application, owners: Sequence[web.Application], middleware: Any, context: Any) -> None:

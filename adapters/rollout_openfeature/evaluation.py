@@ -5,6 +5,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from openfeature.client import OpenFeatureClient
@@ -38,7 +39,7 @@ class Evaluation:
 
     def __call__(self, flag: str, key: str | None, context: Mapping[str, Any]) -> FlagAnswer:
         try:
-            return self._answer(flag, EvaluationContext(targeting_key=key, attributes=dict(context)))
+            return self._signed(self._answer(flag, EvaluationContext(targeting_key=key, attributes=dict(context))))
         except Exception:  # get_metadata() and get_provider_hooks() run outside of what the client guards
             return FlagAnswer("off", "error")
 
@@ -51,9 +52,9 @@ class Evaluation:
             if details.error_code == ErrorCode.TYPE_MISMATCH:
                 details = await self._details_async(flag, wanted, boolean=not boolean)
                 self._remember(flag, details, boolean=not boolean)
+            return self._signed(read(details))
         except Exception:
             return FlagAnswer("off", "error")
-        return read(details)
 
     def _answer(self, flag: str, context: EvaluationContext) -> FlagAnswer:
         boolean = flag in self._booleans
@@ -62,6 +63,10 @@ class Evaluation:
             details = self._details(flag, context, boolean=not boolean)
             self._remember(flag, details, boolean=not boolean)
         return read(details)
+
+    def _signed(self, answer: FlagAnswer) -> FlagAnswer:
+        """The answer with the name of whoever gave it."""
+        return replace(answer, provider=self._client.provider.get_metadata().name)
 
     def _remember(self, flag: str, details: FlagEvaluationDetails[Any], *, boolean: bool) -> None:
         if details.error_code is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from rollout.domain.flags import CEILINGS
 from rollout.domain.state import FlagOverride, Policy, Snapshot
 from rollout.ports import FlagAnswer
 
+NAME: Final = "rolloutkit"  #: of the toolkit's own provider
 Name = TypeVar("Name")
 
 
@@ -72,7 +73,7 @@ class FlagMemory:
         return self._cell(override.flag, override.value if known else "off", reason if known else "value")
 
     def _cell(self, flag: str, value: str, reason: str) -> Cell:
-        return self._cells.setdefault((flag, value, reason), Cell(flag, FlagAnswer(value, reason)))
+        return self._cells.setdefault((flag, value, reason), Cell(flag, FlagAnswer(value, reason, provider=NAME)))
 
 
 def _declared(policies: Mapping[str, Policy]) -> Iterator[str]:

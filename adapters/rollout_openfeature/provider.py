@@ -15,7 +15,7 @@ from rollout.domain.state import Snapshot
 from rollout.ports import FlagAnswer
 
 from .arms import Arms, Ask
-from .memory import FlagMemory
+from .memory import NAME, FlagMemory
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class RolloutProvider(_Strings):
         return cell.answer if cell else FlagAnswer("off", "not_found", found=False)
 
     def get_metadata(self) -> Metadata:
-        return Metadata("rolloutkit")
+        return Metadata(NAME)
 
     def resolve_string_details(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None

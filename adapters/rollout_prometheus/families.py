@@ -33,7 +33,7 @@ _LOST: Final = {
 }
 _HOOKS: Final = (
     *("key", "context", "capture", "effects", "when", "dispatch", "confidence", "transient"),
-    *("meter", "aggregate", "view", "equal", "redact"),
+    *("meter", "aggregate", "view", "equal", "redact", "tracing"),
 )
 _FAULTS: Final = ("admit", "prepare", "start", "aggregate", "submit", "shadow", "noise", "reply_of", "reply_of_error")
 _UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE", "other")

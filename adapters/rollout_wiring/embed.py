@@ -11,7 +11,7 @@ from rollout.domain.codec import STANDARD, Codec
 from rollout.engine.controller import Controller
 from rollout.engine.process import Engine, Options
 from rollout.errors import Problem
-from rollout.ports import Backend, FlagSource, Host, Notifier
+from rollout.ports import Backend, FlagSource, Host, Notifier, Tracing
 
 if TYPE_CHECKING:
     from rollout_notify import Target
@@ -39,6 +39,7 @@ def make_engine(
     drain_s: float,
     flags: FlagSource | None,
     notify: Sequence[Target],
+    tracing: Tracing | None,
     routes: Mapping[str, tuple[str, ...]],
 ) -> Engine:
     """An engine on a database. ``DatabaseError`` for an address that cannot be one; the database itself is opened at
@@ -75,6 +76,7 @@ def make_engine(
         codec=fastest_codec(),
         controller=lead if controller else None,
         notifier=notifier,
+        tracing=tracing,
         heard=heard,
         closing=closing,
         routes=routes,

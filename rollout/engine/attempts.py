@@ -88,6 +88,8 @@ class Timers:
         station.inflight += 1
         run.attempts += 1
         run.hedges += 1
+        if run.span is not None:
+            run.span.event("hedge", run.of.time(), {"attempt": run.attempts})
         run.under_way += 1
         self.hedges.append(run.of.loop.create_task(run.beside(), context=context.copy()))
         if run.hedges < hedge.most:
@@ -219,6 +221,8 @@ def wait_before_retry(run: BranchRun, error: BaseException) -> float | None:
         mark_retried(error)  # this layer has given up on it, as for want of a retry budget
         return None
     run.attempts += 1
+    if run.span is not None:
+        run.span.event("retry", now, {"attempt": run.attempts, "wait_s": found, "error": type(error).__qualname__})
     return found
 
 

@@ -30,6 +30,7 @@ from rollout.errors import BranchTimeout
 
 if TYPE_CHECKING:
     from rollout.engine.fanout import FanOut
+    from rollout.engine.spans import Span
 
 
 _WAITS: Final = 30  # runs after one that had to wait, until another is tried in a shared task
@@ -58,6 +59,7 @@ class BranchRun(RunContext):
     timers: Timers | None = None
     body: Any = None  # what the branch returned when it was called, until its first step is taken
     task: asyncio.Task[Any] | None = None
+    span: Span | None = None  # until it is settled, where calls are traced
     finished = 0.0
 
     def __init__(self, station: Station, fan: FanOut, call: Call, started: float) -> None:

@@ -69,6 +69,7 @@ async def conclude(trial: Trial) -> None:
     assert second is not None
     runs = fan.runs
     result = await _compare(trial, fan)
+    trial.outcome = result.outcome
     fan.cut(RunOutcome.soft_timeout)  # what the candidate was made without
     trial.candidate_s = _candidate_s(trial, runs)
     runtime.funnel(second, "finished")
@@ -374,7 +375,7 @@ async def _noise(trial: Trial) -> None:
     if control is None or second is None or trial.assignment is None:
         return
     try:
-        again = await runtime.run_control_again(trial.call)
+        again = await trial.control_again()
     except Exception as error:
         runtime.fault("noise", error)
         return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from time import time as epoch
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rollout.domain.budget import Account, DailyBudget
 from rollout.domain.call import Call, Parts
@@ -25,6 +25,9 @@ from rollout.engine.doors import refuse_full, refused
 from rollout.engine.runs import OK
 from rollout.engine.station import Station
 from rollout.engine.timers import TimerLane
+
+if TYPE_CHECKING:
+    from rollout.engine.spans import FanOutSpans
 
 _LONG_S: Final = 0.001
 #: A branch that is skipped was not wanted: by its `when=`, or because what it comes after was not, or has failed.
@@ -75,7 +78,7 @@ class FanOut:
 
     ``failed``: the run that makes a candidate impossible, if one does. ``begun``: when it started, on the loop's clock.
     ``pending``: runs that are not settled; ``soft``: those of them that the candidate may be made without by now.
-    ``chosen``: why the dispatch chose these branches.
+    ``chosen``: why the dispatch chose these branches. ``spans``: of this fan-out, where calls are traced.
     """
 
     __slots__ = (
@@ -103,6 +106,7 @@ class FanOut:
         "runs",
         "shadow",
         "soft",
+        "spans",
         "stations",
     )
 
@@ -131,6 +135,7 @@ class FanOut:
         self.account = of.account()
         self.has_budget = self.account is not None or (shadow and of.daily is not None)
         self.chosen = ""
+        self.spans: FanOutSpans | None = None
         self._names = names
         self._on_end: Callable[[], None] | None = None
         self._together: list[BranchRun] | None = None
@@ -228,7 +233,7 @@ class FanOut:
             self._together.append(run)
         else:
             station.waits = max(0, station.waits - 1)
-            run.begin_alone(self.context.copy())
+            run.begin_alone(self.context.copy() if self.spans is None else self.spans.context_of(run))
 
     async def _in_turn(self, together: list[BranchRun]) -> None:
         task = asyncio.current_task()
@@ -243,19 +248,19 @@ class FanOut:
         """The first steps of the runs, one after another in ``task`` (``stepping``), which the first that has to wait
         keeps: what is left of it is returned, and the others get tasks.
         """
-        context = self.context
+        context, spans = self.context, self.spans
         at = self.begun
         rest = None
         for number, run in enumerate(together):
             if run.outcome is not None:
                 continue
-            rest = run.begin(task, context.copy())
+            rest = run.begin(task, context.copy() if spans is None else spans.context_of(run))
             # One that computed instead of waiting: let the loop breathe before the next. One that was cancelled and
             # did not mind: the cancellation would meet the next.
             if rest is not None or run.finished - at > _LONG_S or task.cancelling():
                 for other in together[number + 1 :]:
                     if other.outcome is None:
-                        other.begin_alone(context.copy())
+                        other.begin_alone(context.copy() if spans is None else spans.context_of(other))
                 break
             at = run.finished or at
         return rest
@@ -367,6 +372,8 @@ class FanOut:
             if self._sooner is not None:
                 self._sooner.cancel()
                 self._sooner = None
+        if self.spans is not None:
+            self.spans.end(self)
         self._tell_end()
 
     def _tell_end(self) -> None:

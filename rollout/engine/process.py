@@ -37,7 +37,7 @@ from rollout.engine.second import SPENT
 from rollout.engine.shadow import LagMeter
 from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DatabaseError, SchemaError
-from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, Notifier, TrialRecord
+from rollout.ports import Backend, FlagSource, Host, MetricsSnapshot, Notifier, Tracing, TrialRecord
 
 log = logging.getLogger("rollout")
 
@@ -91,6 +91,7 @@ class Engine:
         flags: FlagSource,
         controller: Callable[[Backend, str], Leading] | None = None,
         notifier: Notifier | None = None,
+        tracing: Tracing | None = None,
         heard: Sequence[Callable[[Snapshot], None]] = (),
         closing: Sequence[Callable[[], None]] = (),
         routes: Mapping[str, tuple[str, ...]] | None = None,
@@ -99,7 +100,8 @@ class Engine:
         options: Options = Options(),
     ) -> None:
         """``open_backend`` is given the process's name; ``notifier``: that of the controller; ``heard`` are told of
-        every snapshot, ``closing`` called at the end of a stop; ``routes``: patterns by rollout.
+        every snapshot, ``closing`` called at the end of a stop; ``routes``: patterns by rollout; ``tracing``: who makes
+        spans of calls, None: nobody.
         """
         self.rollouts = tuple(rollouts)
         self.options = options
@@ -115,6 +117,7 @@ class Engine:
         self.flags = flags
         self._make_controller = controller
         self._notifier = notifier
+        self._tracing = tracing
         self._heard = list(heard)
         self._closers = tuple(closing)
         self._routes = routes or {}
@@ -221,6 +224,7 @@ class Engine:
             dice=self._dice,
             process=self.process,
             codec=self._codec,
+            tracing=self._tracing,
             redactor=Redactor(secret, rollout.store.clear, redact=rollout.store.redact, on_failure=redactor_failed),
         )
         return runtime

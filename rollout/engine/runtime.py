@@ -38,9 +38,10 @@ from rollout.engine.shadow import ShadowLane
 from rollout.engine.standin import StandIn
 from rollout.engine.station import stations_of
 from rollout.engine.timers import Timers, clock_of
+from rollout.engine.tracing import TracedTrial
 from rollout.engine.trial import Trial
 from rollout.engine.view import View
-from rollout.ports import FlagAnswer, FlagSource, Host, TrialRecord
+from rollout.ports import FlagAnswer, FlagSource, Host, Tracing, TrialRecord
 
 log = logging.getLogger("rollout")
 
@@ -65,6 +66,7 @@ class Runtime:
         process: str,
         redactor: Redactor,
         codec: Codec = STANDARD,
+        tracing: Tracing | None = None,
     ) -> None:
         self.definition = definition
         self.name = definition.name
@@ -88,6 +90,8 @@ class Runtime:
         self.tally = Tally(self.name, process, definition.settle_s, self.time)
         self.lane = ShadowLane(loop, definition.shadow)
         self.codec = codec
+        self.tracing = tracing
+        self._trial = Trial if tracing is None else TracedTrial
         self.matched = 0  # clean trials; the other comparisons are in `comparisons`
         self.part_paths = {b.name: Path.parse(b.part) for b in definition.branches if b.part is not None}
         self.comparator = Comparator(
@@ -187,7 +191,7 @@ class Runtime:
             return None
         call = Call(self._source(native))
         if self.captures:  # the key may be in what is captured
-            return Trial(self, view, native, call, None, now)
+            return self._trial(self, view, native, call, None, now)
         key: str | None = None
         if self._key is not None:
             try:
@@ -204,7 +208,7 @@ class Runtime:
         if assignment is None or not self._alike:
             assignment = self._assign(view, key)
             if assignment is None:  # a provider of the user's: it must be waited for
-                return Trial(self, view, native, call, key, now)
+                return self._trial(self, view, native, call, key, now)
         own = second.cells.get(assignment) or second.cell(assignment)
         own.started += 1
         cell: Cell | Scored = own
@@ -213,7 +217,7 @@ class Runtime:
         if assignment.runs:
             sample = view.sample
             if sample >= 1.0 or assignment.live or (sample and self.dice() < sample):
-                return self._drawn(Trial(self, view, native, call, key, now, second, assignment, cell))
+                return self._drawn(self._trial(self, view, native, call, key, now, second, assignment, cell))
         return cell
 
     def _next_second(self, view: View, now: float) -> Second:
@@ -302,12 +306,13 @@ class Runtime:
         if answer is not None:
             assignment = view.by_key.get(key) or self._assign(view, key)  # type: ignore[arg-type]  # as in `admit`
         if assignment is None:
-            assignment = await self._ask(view, trial.call, key)
+            assignment = await self._ask(trial)
         self._enter(trial, assignment)
         return True
 
-    async def _ask(self, view: View, call: Call, key: str | None) -> Assignment:
+    async def _ask(self, trial: Trial) -> Assignment:
         """The assignment by flags that must be waited for."""
+        view, call, key = trial.view, trial.call, trial.key
         context: Mapping[str, Any] = NOTHING
         if self.definition.context is not None:
             try:
@@ -319,6 +324,7 @@ class Runtime:
         for found in (answer, *(own for own in answers if own.found)):
             if found.value == "off" and found.reason in NO_ANSWER:
                 view.second(int(self.time() + self.tally.offset)).funnel.add(f"flag:{found.reason}")
+        trial.flags = dict(zip(flags, (answer, *answers), strict=True))
         return self._settle(view, key, answer, dict(zip(flags[1:], answers, strict=True)), keep=False)
 
     def _enter(self, trial: Trial, assignment: Assignment) -> None:

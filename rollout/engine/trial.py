@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rollout.context import RunContext, current_run
 from rollout.domain.call import NO_PARTS, NOTHING, Call, Circumstances, Reply
+from rollout.domain.comparison import Outcome
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.prices import PriceBook
 from rollout.domain.routing import Assignment
@@ -29,6 +30,7 @@ from rollout.engine.joining import CONTROL_NOT_JSON, Unjoinable, join
 from rollout.engine.notes import of_call
 from rollout.engine.second import Second
 from rollout.engine.standin import StandIn, may_not_fall_back, no_answer
+from rollout.ports import FlagAnswer
 
 if TYPE_CHECKING:
     from rollout.engine.runtime import Runtime
@@ -83,6 +85,8 @@ class Trial:
     fan: FanOut | None = None
     context: Context | None = None
     task: asyncio.Task[None] | None = None
+    flags: Mapping[str, FlagAnswer] = NOTHING  # what was answered, where somebody had to be asked
+    outcome: Outcome | None = None  # of the comparison
     size = 0
     noise = False  # control is to run once more, to be compared with itself
     drawn = False
@@ -511,6 +515,7 @@ class Trial:
         try:
             quick = self.mode == "shadow" and runtime.overlaid and not self.noise
             if quick and conclude_clean(self, fan):
+                self.outcome = Outcome.matched
                 self._end()
             else:
                 self.task = runtime.loop.create_task(self._conclude(), name="rollout-conclusion", context=self.context)
@@ -559,13 +564,17 @@ class Trial:
         token = current_run.set(run)
         begun = runtime.time()
         try:
-            self.reply = await runtime.run_control_again(self.call)
+            self.reply = await self.control_again()
         except Exception as error:
             self.reply = runtime.reply_of_error(error)
             self.control_error = None if self.reply is not None else error
         finally:
             current_run.reset(token)
         self.control_s = runtime.time() - begun
+
+    async def control_again(self) -> Reply:
+        """Control once more, in shadow: nothing that it does reaches the user. Raises what it raises."""
+        return await self.runtime.run_control_again(self.call)
 
     def abandon(self, reason: str) -> None:
         """The lane refused the trial (``refused:…``), or stops it on the way (``shutdown``)."""

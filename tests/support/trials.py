@@ -24,7 +24,7 @@ from rollout.domain.evidence import Block, Figures
 from rollout.engine.process import Engine, Options
 from rollout.engine.runtime import Runtime
 from rollout.engine.trial import Trial
-from rollout.ports import Backend, FlagSource, TrialRecord
+from rollout.ports import Backend, FlagSource, Tracing, TrialRecord
 from rollout.testing import FakeFlags, FixedDice, MemoryBackend, memory_backend
 
 JSON = (("Content-Type", "application/json; charset=utf-8"),)
@@ -251,6 +251,7 @@ async def running(
     process: str = "p1",
     backend: MemoryBackend | None = None,
     host: Any = None,
+    tracing: Tracing | None = None,
     **options: Any,
 ) -> AsyncIterator[World]:
     """A rollout in an engine on a database in memory, without a controller. Everything must be let go of at the end."""
@@ -269,6 +270,7 @@ async def running(
         flags=flags,
         dice=dice,
         codec=codec,
+        tracing=tracing,
         options=Options(process=process, **{"record_every_s": 3600.0, **options}),
     )
     await engine.start()

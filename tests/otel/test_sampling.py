@@ -1,0 +1,72 @@
+"""What a sampler drops costs nothing and goes on as not sampled; and the sampler for shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, ParentBased, Sampler
+
+from rollout import Branch
+from rollout_otel.sampling import ShadowSampler
+from tests.otel.traced import Traces, upstream
+from tests.support.apps import profile, served
+
+
+async def sent_by(tmp_path: Path, traces: Traces, live: dict[str, float] | None = None) -> Sequence[str]:
+    """The trace contexts that the service was sent by a branch, of one call and its shadow."""
+    async with upstream(traces) as service:
+        rollout = profile(Branch("orders", service.fetch, part="$.orders"))
+        async with served(tmp_path, rollout, traces.application(), live=live, tracing=traces.tracing) as wrapped:
+            async with wrapped.client.get("/profile/7", headers={"X-User-Id": "alice"}) as response:
+                assert (await response.json())["orders"] == [1, 2]
+            await wrapped.settled()
+    return [headers["traceparent"] for headers in service.headers]
+
+
+def is_sampled(traceparent: str) -> bool:
+    return bool(int(traceparent[-2:], 16) & 1)
+
+
+@pytest.mark.parametrize("live", [{"orders": 1.0}, None], ids=["live", "shadow"])
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, DEFAULT_OFF], ids=str)
+async def test_where_nothing_is_sampled_there_are_no_spans_and_those_below_know(
+    tmp_path: Path, live: dict[str, float] | None, sampler: Sampler
+) -> None:
+    traces = Traces(sampler)
+    (sent,) = await sent_by(tmp_path, traces, live)
+    assert traces.names == []
+    assert not is_sampled(sent)
+
+
+@pytest.mark.parametrize("otherwise", [DEFAULT_ON, ALWAYS_ON], ids=str)
+async def test_shadows_alone_are_dropped(tmp_path: Path, otherwise: Sampler) -> None:
+    traces = Traces(ShadowSampler(otherwise))
+    await sent_by(tmp_path, traces)
+    assert [name for name in traces.names if name != "fetch"] == ["GET", "control profile"]
+    assert ("fetch" in traces.names) is (otherwise is ALWAYS_ON)
+
+
+async def test_live_calls_are_kept_by_the_sampler_for_shadows(tmp_path: Path) -> None:
+    traces = Traces(ShadowSampler(DEFAULT_ON))
+    (sent,) = await sent_by(tmp_path, traces, {"orders": 1.0})
+    assert traces.names == ["GET", "branch orders", "control profile", "fan_out profile", "fetch"]
+    assert is_sampled(sent)
+
+
+@pytest.mark.parametrize(("requests", "shadows"), [(DEFAULT_ON, ["shadow profile"]), (DEFAULT_OFF, [])], ids=str)
+async def test_a_shadow_is_kept_with_its_request(tmp_path: Path, requests: Sampler, shadows: list[str]) -> None:
+    traces = Traces(ShadowSampler(requests, share=1.0))
+    await sent_by(tmp_path, traces)
+    assert [name for name in traces.names if name.startswith("shadow")] == shadows
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="Probability"):
+        ShadowSampler(DEFAULT_ON, share)
+
+
+def test_it_says_what_it_is() -> None:
+    assert ShadowSampler(ParentBased(ALWAYS_ON), 0.25).get_description().startswith("ShadowSampler{0.25,ParentBased{")
