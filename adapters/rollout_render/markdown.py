@@ -1,13 +1,7 @@
-"""The report as GitHub flavoured Markdown, for a pull request: the verdict first, the rest folded away.
-
-What comes from the data is written so that it stays what it is: punctuation that could be markup stands as a character
-reference, and what GitHub would make a mention, a link to an issue or an emoji of is broken by a space without width,
-or stands in ``<code>``, where GitHub looks for none of them.
-"""
+"""The report as GitHub flavoured Markdown, for a pull request: the verdict first, the rest folded away."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
@@ -15,9 +9,9 @@ from typing import Final
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Report
 from rollout.domain.report_values import Latency, Mismatch, ModelCost
-from rollout_render import words
-from rollout_render.clean import clean
+from rollout_render import sentences, words
 from rollout_render.explorer import difference
+from rollout_render.inert import code, prose
 from rollout_render.page import TONES
 from rollout_render.tables import summary, unique
 from rollout_render.terminal import GRADES
@@ -26,8 +20,6 @@ from rollout_render.terminal import GRADES
 LONGEST: Final = 60_000
 _MOST: Final = 10  # rows of a table
 _ALERTS: Final = {"good": "TIP", "wait": "WARNING", "bad": "CAUTION"}
-_MARKUP: Final = re.compile(r"[\\`*_\[\]<>#|~@$&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
-_NAMING: Final = re.compile(r"([@#])(?=\w)|(:)(?=[A-Za-z+_-])")
 Row = Sequence[str]
 
 
@@ -45,21 +37,6 @@ def markdown_report(report: Report) -> str:
         text += f"\n\nToo long for a comment: {'; '.join(left_out)}. `rollout report --format html` has all of it."
     made = f"Made by rolloutkit at {words.utc(report.made_at)}. Values are redacted before they are stored."
     return f"{text}\n\n<sub>{made}</sub>\n"
-
-
-def prose(text: object, limit: int = 300) -> str:
-    """Text of others as text."""
-    return _referenced(_NAMING.sub(lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", clean(text, limit)))
-
-
-def code(text: object, limit: int = 80) -> str:
-    """A name or value of others, in ``<code>``; between backticks a pipe or a backtick could get out."""
-    shown = clean(text, limit)
-    return f"<code>{_referenced(shown)}</code>" if shown else ""
-
-
-def _referenced(text: str) -> str:
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def _head(r: Report) -> Iterator[str]:
@@ -91,7 +68,7 @@ def _parts(r: Report) -> Iterator[tuple[str, str]]:
     if r.mismatches:
         yield f"What differs: {_number(len(r.mismatches), 'path')}", _differences(r)
     if r.latency:
-        paired = f"\n\n{prose(words.paired(r.paired), 400)}" if r.paired else ""
+        paired = f"\n\n{prose(sentences.paired(r.paired), 400)}" if r.paired else ""
         yield "Latency", _latency(r.latency) + paired
     if r.waterfalls:
         yield "A typical call", "\n\n".join(_typical(r))
@@ -139,7 +116,7 @@ def _differences(r: Report) -> str:
             words.count(m.count),
             words.share(m.share),
             words.share(m.noise_share),
-            words.excess(m),
+            sentences.excess(m),
             _example(m),
         )
         for m in r.mismatches[:_MOST]
@@ -188,7 +165,7 @@ def _latency(found: Sequence[Latency]) -> str:
 
 def _typical(r: Report) -> Iterator[str]:
     for found in r.waterfalls:
-        yield f"{found.mode.capitalize()}. {prose(words.typical(found), 400)}"
+        yield f"{found.mode.capitalize()}. {prose(sentences.typical(found), 400)}"
         rows = [
             (
                 code(one.branch),
@@ -260,7 +237,7 @@ def _models(found: Sequence[ModelCost]) -> str:
 
 
 def _sampled(r: Report) -> list[str]:
-    return [words.sample(r.sample)] if r.sample else []
+    return [sentences.sample(r.sample)] if r.sample else []
 
 
 def _runs(r: Report) -> Iterator[str]:
@@ -313,7 +290,7 @@ def _completeness(r: Report) -> str:
         f"{words.share(c.arrived)} of the trials arrived{_reasons('dropped', c.dropped.items())}",
         f"{words.count(sum(c.hooks.values()))} hooks raised{_reasons('of', c.hooks.items())}",
         stored,
-        prose(words.who_counted(c.processes), 600),
+        prose(sentences.who_counted(c.processes), 600),
     ]
     return "\n".join(f"* {line}" for line in lines)
 

@@ -25,7 +25,7 @@ from rollout.domain.report_evidence import UnitEvidence, account_of, of_account
 from rollout.domain.report_values import Latency, PairedLatency, Point
 from rollout.domain.standing import Standing, Word
 from rollout.domain.state import Decision
-from rollout_render import svg, words
+from rollout_render import sentences, svg, words
 from rollout_render.clean import clean
 from rollout_render.curves import curves, gate_style
 from rollout_render.evidence import ALL, boundary, told, where
@@ -172,11 +172,11 @@ def environment(loader: BaseLoader) -> Environment:
         "fan_out_time": words.fan_out_time,
         "other_ends": words.other_ends,
         "besides": words.besides,
-        "excess": words.excess,
+        "excess": sentences.excess,
         "between": lambda one: words.between(one.low, one.high),
-        "sample": words.sample,
-        "who_counted": words.who_counted,
-        "paired": words.paired,
+        "sample": sentences.sample,
+        "who_counted": sentences.who_counted,
+        "paired": sentences.paired,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}
     return made

@@ -12,7 +12,7 @@ from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Example, Field
 from rollout.domain.report_values import Cost, Funnel, Mismatch
 from rollout.domain.state import Decision
-from rollout_render import words
+from rollout_render import sentences, words
 from rollout_render.clean import clean
 from rollout_render.terminal import cell, grade, table, title
 
@@ -92,7 +92,7 @@ def mismatches(found: Sequence[Mismatch]) -> RenderableType:
             words.count(m.count),
             words.share(m.share),
             words.share(m.noise_share),
-            words.beyond(m),
+            sentences.beyond(m),
         )
         for m in found
     ]

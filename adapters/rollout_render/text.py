@@ -12,7 +12,7 @@ from rich.text import Text
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
 from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, ModelCost, Outcomes, Waterfall
-from rollout_render import evidence, tables, words
+from rollout_render import evidence, sentences, tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
 BLANK = Text("")
@@ -61,10 +61,10 @@ def report_screen(r: Report) -> RenderableType:
     if r.latency:
         parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")
     if r.paired:
-        parts += [BLANK, cell(words.paired(r.paired))]
+        parts += [BLANK, cell(sentences.paired(r.paired))]
     for waterfall in r.waterfalls:
         parts += _part("A typical call", _lanes(waterfall), "in shadow" if waterfall.mode == "shadow" else "live")
-        parts.append(cell(words.typical(waterfall)))
+        parts.append(cell(sentences.typical(waterfall)))
     if r.cohorts:
         parts += _part("Cohorts", _cohorts(r.cohorts))
     if r.cost:
@@ -73,7 +73,7 @@ def report_screen(r: Report) -> RenderableType:
     if r.models:
         parts += _part("Cost by branch and model", _models(r.models))
     if r.sample:
-        parts += [BLANK, cell(f"Typical call, cohorts and models: {words.sample(r.sample)}")]
+        parts += [BLANK, cell(f"Typical call, cohorts and models: {sentences.sample(r.sample)}")]
     if r.errors:
         parts += _part("Errors", _errors(r.errors))
     if r.timeline:
@@ -207,7 +207,7 @@ def _completeness(r: Report) -> RenderableType:
         f"{words.count(sum(c.dropped.values()))} trials dropped{_reasons(c.dropped)}, {words.share(c.arrived)} arrived",
         f"{words.count(sum(c.hooks.values()))} hooks raised{_reasons(c.hooks)}",
         f"{words.count(c.stored)} trials stored, {words.utc(c.oldest)} to {words.utc(c.newest)}",
-        words.who_counted(c.processes),
+        sentences.who_counted(c.processes),
     ]
     return Group(*(cell(f"  {line}") for line in lines))
 

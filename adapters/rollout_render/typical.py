@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from rollout.domain.report_values import BranchSpan, Waterfall
-from rollout_render import svg, words
+from rollout_render import sentences, svg, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Fall:
 
 
 def falls(waterfalls: Sequence[Waterfall]) -> list[Fall]:
-    return [Fall(one.mode, words.typical(one), _lanes(one)) for one in waterfalls]
+    return [Fall(one.mode, sentences.typical(one), _lanes(one)) for one in waterfalls]
 
 
 def _lanes(found: Waterfall) -> list[Lane]:

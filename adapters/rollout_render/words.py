@@ -14,7 +14,7 @@ from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.report_values import FanOutTime, Mismatch, Outcomes, PairedLatency, Reporting, Sample, Waterfall
+from rollout.domain.report_values import FanOutTime, Outcomes
 
 UNKNOWN = "–"
 #: How a run without a part ended, after a number.
@@ -32,8 +32,6 @@ ENDINGS = {
 }
 _SPARKS = "▁▂▃▄▅▆▇█"
 _MOST_AGAINST, _MOST_FOR = 1_000_000, 1_000
-_MOST_PROCESSES = 12
-_SILENT_S = 60
 
 
 def count(number: float | None) -> str:
@@ -87,69 +85,6 @@ def points(value: float | None) -> str:
 def between(low: float | None, high: float | None, told: Callable[[float | None], str] = share) -> str:
     """An interval: ``"0.1% to 0.4%"``; ``""`` where there is none."""
     return "" if low is None or high is None else f"{told(low)} to {told(high)}"
-
-
-def excess(found: Mismatch) -> str:
-    """How much more often a path differs than control from itself: ``"+1.2% (+1% to +1.5%)"``."""
-    if found.excess is None:
-        return "no noise run"
-    return f"{points(found.excess)} ({between(found.excess_low, found.excess_high, points)})"
-
-
-def beyond(found: Mismatch) -> str:
-    """The same in a word: ``"≥ 1%"`` where the interval is above 0, else ``"no"``."""
-    if found.excess_low is None:
-        return UNKNOWN
-    return f"≥ {share(found.excess_low)}" if found.excess_low > 0 else "no"
-
-
-def sample(found: Sample) -> str:
-    """Which trials a part of the report is made of, as a sentence."""
-    span = f"{utc(found.first_at)} to {utc(found.last_at)}"
-    text = f"Of the newest {found.trials:,} of {found.stored:,} stored trials, {span}"
-    if not found.kept:
-        return f"{text}. Only trials that differ are stored (store.sample is 0): this speaks for them alone."
-    return (
-        f"{text}."
-        if found.kept == 1
-        else f"{text}; those that matched are stored at {share(found.kept)}, and count more."
-    )
-
-
-def paired(found: PairedLatency) -> str:
-    """How the two sides of the same call compare, in two sentences."""
-    p50, p95, p99 = (signed(value) for value in (found.p50_s, found.p95_s, found.p99_s))
-    return (
-        f"The candidate took longer than control in {share(found.slower)} of the calls, less in {share(found.faster)}. "
-        f"Its latency less control's: p50 {p50}, p95 {p95}, p99 {p99}."
-    )
-
-
-def typical(found: Waterfall) -> str:
-    """``"Half of the calls have every part after 90 ms, 95% after 140 ms; control takes 120 ms. Most (63%) wait for
-    tickets → summary."``"""
-    control = "" if found.control_p50_s is None else f"; control takes {seconds(found.control_p50_s)}"
-    return (
-        f"Half of the calls have every part after {seconds(found.end_p50_s)}, 95% after "
-        f"{seconds(found.end_p95_s)}{control}. What most wait for ({share(found.path_share)}): "
-        f"{' → '.join(found.path)}."
-    )
-
-
-def who_counted(found: Sequence[Reporting]) -> str:
-    """``"2 processes counted calls in the last ten minutes: a in 600 seconds, b in 31 (silent since 12:49:03Z)."``"""
-    if not found:
-        return "No process counted a call in the last ten minutes."
-    newest = max(one.last for one in found)
-    parts = []
-    for index, one in enumerate(found[:_MOST_PROCESSES]):
-        text = f"{one.process} in {one.seconds:,}{'' if index else ' seconds' if one.seconds > 1 else ' second'}"
-        silent = newest - one.last > _SILENT_S
-        parts.append(f"{text} (silent since {utc(one.last, date=False)})" if silent else text)
-    if len(found) > _MOST_PROCESSES:
-        parts.append(f"and {len(found) - _MOST_PROCESSES} more")
-    processes = "1 process" if len(found) == 1 else f"{len(found)} processes"
-    return f"{processes} counted calls in the last ten minutes: {', '.join(parts)}."
 
 
 def dollars(value: Decimal | None) -> str:

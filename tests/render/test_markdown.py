@@ -14,7 +14,8 @@ from markdown_it.token import Token
 from rollout.domain.report import Report
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
-from rollout_render.markdown import LONGEST, code, markdown_report, prose
+from rollout_render.inert import code, prose
+from rollout_render.markdown import LONGEST, markdown_report
 from tests.render.hostile import NASTY, dirty
 from tests.render.story import NAME, told
 

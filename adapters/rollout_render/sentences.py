@@ -1,0 +1,74 @@
+"""What a report says in sentences, the same in a terminal, a page and a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rollout.domain.report_values import Mismatch, PairedLatency, Reporting, Sample, Waterfall
+from rollout_render import words
+
+_MOST_PROCESSES: Final = 12
+_SILENT_S: Final = 60
+
+
+def excess(found: Mismatch) -> str:
+    """How much more often a path differs than control from itself: ``"+1.2% (+1% to +1.5%)"``."""
+    if found.excess is None:
+        return "no noise run"
+    return f"{words.points(found.excess)} ({words.between(found.excess_low, found.excess_high, words.points)})"
+
+
+def beyond(found: Mismatch) -> str:
+    """The same in a word: ``"≥ 1%"`` where the interval is above 0, else ``"no"``."""
+    if found.excess_low is None:
+        return words.UNKNOWN
+    return f"≥ {words.share(found.excess_low)}" if found.excess_low > 0 else "no"
+
+
+def sample(found: Sample) -> str:
+    """Which trials a part of the report is made of, as a sentence."""
+    span = f"{words.utc(found.first_at)} to {words.utc(found.last_at)}"
+    text = f"Of the newest {found.trials:,} of {found.stored:,} stored trials, {span}"
+    if not found.kept:
+        return f"{text}. Only trials that differ are stored (store.sample is 0): this speaks for them alone."
+    if found.kept == 1:
+        return f"{text}."
+    return f"{text}; those that matched are stored at {words.share(found.kept)}, and count more."
+
+
+def paired(found: PairedLatency) -> str:
+    """How the two sides of the same call compare, in two sentences."""
+    p50, p95, p99 = (words.signed(value) for value in (found.p50_s, found.p95_s, found.p99_s))
+    slower, faster = words.share(found.slower), words.share(found.faster)
+    return (
+        f"The candidate took longer than control in {slower} of the calls, less in {faster}. "
+        f"Its latency less control's: p50 {p50}, p95 {p95}, p99 {p99}."
+    )
+
+
+def typical(found: Waterfall) -> str:
+    """``"Half of the calls have every part after 90 ms, 95% after 140 ms; control takes 120 ms. What most wait for
+    (63%): tickets → summary."``"""
+    control = "" if found.control_p50_s is None else f"; control takes {words.seconds(found.control_p50_s)}"
+    return (
+        f"Half of the calls have every part after {words.seconds(found.end_p50_s)}, 95% after "
+        f"{words.seconds(found.end_p95_s)}{control}. What most wait for ({words.share(found.path_share)}): "
+        f"{' → '.join(found.path)}."
+    )
+
+
+def who_counted(found: Sequence[Reporting]) -> str:
+    """``"2 processes counted calls in the last ten minutes: a in 600 seconds, b in 1 second (silent since …)."``"""
+    if not found:
+        return "No process counted a call in the last ten minutes."
+    newest = max(one.last for one in found)
+    parts = []
+    for one in found[:_MOST_PROCESSES]:
+        text = f"{one.process} in {one.seconds:,} {'second' if one.seconds == 1 else 'seconds'}"
+        silent = newest - one.last > _SILENT_S
+        parts.append(f"{text} (silent since {words.utc(one.last, date=False)})" if silent else text)
+    if len(found) > _MOST_PROCESSES:
+        parts.append(f"and {len(found) - _MOST_PROCESSES} more")
+    processes = "1 process" if len(found) == 1 else f"{len(found)} processes"
+    return f"{processes} counted calls in the last ten minutes: {', '.join(parts)}."

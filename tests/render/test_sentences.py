@@ -1,0 +1,72 @@
+"""What a report says in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rollout.domain.report_values import Mismatch, PairedLatency, Reporting, Sample, Waterfall
+from rollout_render import sentences
+
+AT = 1_767_614_400.0
+SAMPLE = Sample(trials=2_000, stored=9_000, calls=2_000.0, kept=1.0, first_at=AT, last_at=AT + 60)
+MISMATCH = Mismatch(
+    path="$.a", kind="value", branch="a", count=5, share=0.05, noise=1, noise_share=0.01, excess=0.04,
+    excess_low=0.01, excess_high=0.06, first_at=AT, last_at=AT, trials=(), example=None,
+)  # fmt: skip
+
+
+def test_how_far_a_path_is_beyond_its_noise() -> None:
+    assert sentences.excess(MISMATCH) == "+4% (+1% to +6%)"
+    assert sentences.beyond(MISMATCH) == "≥ 1%"
+    doubtful = replace(MISMATCH, excess_low=-0.01)
+    assert sentences.excess(doubtful) == "+4% (−1% to +6%)"
+    assert sentences.beyond(doubtful) == "no"
+    unknown = replace(MISMATCH, excess=None, excess_low=None, excess_high=None)
+    assert (sentences.excess(unknown), sentences.beyond(unknown)) == ("no noise run", "–")
+
+
+@pytest.mark.parametrize(
+    ("kept", "end"),
+    [
+        (1.0, "2026-01-05 12:01:00Z."),
+        (0.05, "those that matched are stored at 5%, and count more."),
+        (0.0, "Only trials that differ are stored (store.sample is 0): this speaks for them alone."),
+    ],
+)
+def test_a_sample_says_what_it_speaks_for(kept: float, end: str) -> None:
+    told = sentences.sample(replace(SAMPLE, kept=kept))
+    assert told.startswith("Of the newest 2,000 of 9,000 stored trials, 2026-01-05 12:00:00Z to ")
+    assert told.endswith(end)
+
+
+def test_both_sides_of_the_same_call() -> None:
+    found = PairedLatency(
+        pairs=9, faster=0.8, slower=0.2, p05_s=-0.05, p50_s=-0.02, p95_s=0.0, p99_s=0.013, curve=((0.0, 1.0),)
+    )
+    assert sentences.paired(found) == (
+        "The candidate took longer than control in 20% of the calls, less in 80%. "
+        "Its latency less control's: p50 −20 ms, p95 0, p99 +13 ms."
+    )
+
+
+def test_what_a_typical_call_waits_for() -> None:
+    found = Waterfall(
+        mode="shadow", trials=9, control_p50_s=0.12, end_p50_s=0.09, end_p95_s=0.14, path=("a", "b"), path_share=0.63,
+        branches=(),
+    )  # fmt: skip
+    half = "Half of the calls have every part after 90 ms, 95% after 140 ms"
+    assert sentences.typical(found) == f"{half}; control takes 120 ms. What most wait for (63%): a → b."
+    assert sentences.typical(replace(found, control_p50_s=None)).startswith(f"{half}. What")
+
+
+def test_a_process_that_fell_silent_is_told() -> None:
+    a, b = (
+        Reporting(process=name, seconds=seconds, first=int(AT), last=int(last))
+        for name, seconds, last in (("a", 600, AT + 600), ("b", 1, AT))
+    )
+    assert sentences.who_counted([]) == "No process counted a call in the last ten minutes."
+    assert sentences.who_counted([a]) == "1 process counted calls in the last ten minutes: a in 600 seconds."
+    assert sentences.who_counted([a, b]).endswith("a in 600 seconds, b in 1 second (silent since 12:00:00Z).")
+    assert sentences.who_counted([a] * 40).endswith("and 28 more.")
