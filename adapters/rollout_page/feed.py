@@ -73,6 +73,9 @@ class Feed:
         """How many follow."""
         return sum(len(topic.viewers) for topic in self._topics.values())
 
+    def is_followed(self, name: str) -> bool:
+        return name in self._topics
+
     def join(self, name: str) -> Viewer:
         """Follow a topic, from the whole picture on. ``Full`` if as many do as may, or the page is closing."""
         if self._closed or len(self) >= self._most:

@@ -120,7 +120,8 @@ class Site:
 
     async def rollout_stream(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        look.known(await self._backend().state.load(), name)
+        if not self._feed.is_followed(name):  # else it is there
+            look.known(await self._backend().state.load(), name)
         return await follow(request, self._feed, name)
 
     async def _look(self, topic: str) -> Mapping[str, str]:

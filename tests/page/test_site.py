@@ -414,6 +414,16 @@ async def test_the_stream_tells_what_changes_and_keeps_nobody_s_secrets() -> Non
         assert "pause" in second["timeline"]
 
 
+async def test_who_joins_those_who_follow_asks_the_database_nothing() -> None:
+    async with served() as page, page.operator() as ann:
+        async with ann.follow("/rollout/r/profile/stream") as heard:
+            whole = await heard()
+            page.backend.fail_with(DatabaseError("The database went away."))
+            async with ann.follow("/rollout/r/profile/stream") as too:
+                assert set(await too()) == set(whole)
+        page.backend.heal()
+
+
 async def test_who_asks_for_the_head_of_a_stream_does_not_follow() -> None:
     async with served() as page, page.operator() as ann:
         for path in ("/rollout/stream", "/rollout/r/profile/stream"):
