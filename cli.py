@@ -27,9 +27,11 @@ from rollout_render.doors import (
     reason_for,
     rollout_name,
     since,
+    stay,
+    watching,
 )
 from rollout_wiring import commands, groups, notifying, page, planning, shell, whatif
-from rollout_wiring.commands import Steering, run
+from rollout_wiring.commands import Steering, Verb, run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -49,18 +51,17 @@ def main() -> None:
 
 @main.command()
 @rollout_name(required=False)
-@named("--watch", "WATCH", "-w", is_flag=True, help="Stay, and show every change.")
+@watching()
 @reading(look.status)
 @click.pass_context
-def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: str) -> None:
+def status(ctx: click.Context, name: str | None, watch: bool, every_s: float, url: str, output: str) -> None:
     """Where every rollout stands. Exits 0 when healthy, 3 when a gate holds something, 4 when something is rolled back.
 
     With --watch it follows the database until Ctrl-C: a screen on a terminal, a line for each change elsewhere.
     """
-    if watch and output == "json":
-        raise click.UsageError("--watch is for people. For programs: rollout status --output json, as often as needed.")
     if watch:
-        run(url, lambda backend: live.watch(lambda: look.status(backend, name), backend.state.changes))
+        stay("status", output)
+        _follow(url, lambda backend: look.status(backend, name), live.STATUS, every_s)
         return
     seen = run(url, lambda backend: look.status(backend, name))
     emit(seen, output, screens.status)
@@ -69,9 +70,17 @@ def status(ctx: click.Context, name: str | None, watch: bool, url: str, output: 
 
 @main.command()
 @rollout_name()
+@watching()
 @reading(look.show)
-def show(name: str, url: str, output: str) -> None:
-    """One rollout in detail. Branches, gates, the funnel, what differs, the newest decisions."""
+def show(name: str, watch: bool, every_s: float, url: str, output: str) -> None:
+    """One rollout in detail: gates, evidence, the funnel, what differs.
+
+    With --watch it follows the database until Ctrl-C: a screen on a terminal, a line for each change elsewhere.
+    """
+    if watch:
+        stay("show NAME", output)
+        _follow(url, lambda backend: look.show(backend, name), live.SHOW, every_s)
+        return
     emit(run(url, lambda backend: look.show(backend, name)), output, screens.show)
 
 
@@ -275,6 +284,11 @@ def demo(ctx: click.Context, name: str, serve: bool, url: str | None, out: Path 
     if serve or url or out:
         raise click.UsageError("--serve, --database-url and --report are for the shop. Leave them out, or the name.")
     ctx.exit(commands.play_example(name))
+
+
+def _follow(url: str, verb: Verb[live.T], view: live.View[live.T], every_s: float) -> None:
+    """Show what a verb answers, again and again."""
+    run(url, lambda backend: live.watch(lambda: verb(backend), backend.state.changes, view, every_s=every_s))
 
 
 def _steer(who: dict[str, Any], verb: Steering) -> None:

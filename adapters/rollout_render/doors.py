@@ -3,6 +3,7 @@ variables."""
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import socket
@@ -18,7 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 import click
 from click.shell_completion import CompletionItem
 
-from rollout.domain.durations import seconds, share_of
+from rollout.domain.durations import duration_text, seconds, share_of
 from rollout.domain.standing import Word
 from rollout.errors import RolloutError, UnknownName
 from rollout_render.clean import clean_block
@@ -63,7 +64,7 @@ class Doors(click.Group):
         except RolloutError as error:
             click.echo(f"error: {clean_block(error)}", err=True)
             ctx.exit(Exit.usage if isinstance(error, UnknownName) else Exit.failure)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             ctx.exit(Exit.interrupted)
         except BrokenPipeError:
             # The reader (`head`, a pager) has left: say nothing, and keep the interpreter from saying it at its end.
@@ -206,15 +207,45 @@ class Since(click.ParamType[float]):
 
 
 class Duration(click.ParamType[float]):
-    """A span in seconds: ``90s``, ``10m``, ``7d``."""
+    """A span in seconds: ``90s``, ``10m``, ``7d``; not below ``least``."""
 
     name = "duration"
 
+    def __init__(self, least: float = 0.0) -> None:
+        self._least = least
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return seconds(value)
+            span = seconds(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if span < self._least:
+            self.fail(f'"{value}" is too short; give {duration_text(self._least)} or more', param, ctx)
+        return span
+
+
+def watching() -> Callable[[F], F]:
+    """The options of a command that can stay."""
+    return options(
+        named("--watch", "WATCH", "-w", is_flag=True, help="Stay, and show every change, until Ctrl-C."),
+        named(
+            "--interval",
+            "INTERVAL",
+            "every_s",
+            type=Duration(least=0.1),
+            default="1s",
+            show_default=True,
+            help="With --watch: look again after that long, if nothing changed before.",
+        ),
+    )
+
+
+def stay(command: str, output: str) -> None:
+    """What stays is for people: refuse to do it as JSON."""
+    if output == "json":
+        raise click.UsageError(
+            f"--watch is for people. For programs: rollout {command} --output json, as often as needed."
+        )
 
 
 def since() -> Callable[[F], F]:

@@ -16,7 +16,7 @@ from rollout.domain.report_evidence import EvidencePoint, UnitEvidence, account_
 from rollout.domain.standing import Standing
 from rollout.domain.state import Mode
 from rollout_render import words
-from rollout_render.terminal import cell, table
+from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, table
 
 Past = Sequence[tuple[float, float | None]]  # time, evidence
 NOTE = "a full bar is at the boundary; the newest is at the right"
@@ -31,7 +31,7 @@ def evidence(found: Sequence[UnitEvidence], standings: Sequence[Standing]) -> Re
     for one in found:
         standing = by_unit[one.unit]
         head = Text.assemble((cell(one.unit).plain, "bold"), (f"  {where(standing)}", "dim"))
-        parts += [Padding.indent(head, 2), Padding.indent(_gates(one, standing), 2)]
+        parts += [Padding.indent(head, 2), Padding.indent(gates(one, standing), 2)]
     return Group(*parts)
 
 
@@ -48,7 +48,32 @@ def boundary(standing: Standing, limit: float) -> str:
     return f"{means} at {words.odds(limit)}"
 
 
-def _gates(one: UnitEvidence, standing: Standing) -> RenderableType:
+def meters(standing: Standing) -> Text:
+    """How far a unit is to a rollback, and to its next step, as bars; what there is to say where no gate weighs
+    evidence."""
+    account = account_of(standing.findings)
+    if account is None:
+        return Text("no gate weighs evidence here", style="dim")
+    far = words.way(*account) or 0.0
+    line = Text.assemble(
+        ("rollback " if standing.share or standing.mode is Mode.rolled_back else "not ready ", "dim"),
+        (words.meter(far), _tone(far)),
+        f" {words.odds(account[0])} of {words.odds(account[1])}",
+    )
+    ways = [
+        found
+        for finding in of_account(standing.findings)
+        if (found := words.way(finding.log_promote, finding.log_promote_limit)) is not None
+    ]
+    if ways and standing.mode is not Mode.rolled_back:
+        least = min(ways)
+        line.append("   step ", style="dim")
+        line.append(words.meter(least), style=GOOD if least == 1 else DATA)
+        line.append(" shown" if least == 1 else f" {least:.0%}")
+    return line
+
+
+def gates(one: UnitEvidence, standing: Standing) -> RenderableType:
     account = account_of(standing.findings)
     if account is None:
         return cell("no gate has judged", "dim")
@@ -87,11 +112,13 @@ def _last_stage(points: Sequence[EvidencePoint]) -> list[EvidencePoint]:
 
 
 def _harm(past: Past, now: float | None, limit: float) -> Text:
-    far = words.way(now, limit) or 0.0
-    style = "bold red" if far == 1 else "yellow" if far >= 0.5 else ""
-    return Text.assemble(
-        (words.climb([*binned(past, _BARS)[:-1], now], limit), style or "cyan"), " ", (words.odds(now), style)
-    )
+    style = _tone(words.way(now, limit) or 0.0)
+    return Text.assemble((words.climb([*binned(past, _BARS)[:-1], now], limit), style), " ", (words.odds(now), style))
+
+
+def _tone(far: float) -> str:
+    """The colour of what speaks against a branch, by how far it is on its way to the boundary."""
+    return f"bold {BAD}" if far == 1 else WARN if far >= 0.5 else DATA
 
 
 def _step(past: Past, finding: Finding) -> Text:
@@ -99,7 +126,7 @@ def _step(past: Past, finding: Finding) -> Text:
         return Text("no step left", style="dim")
     text = words.step(finding)
     bars = words.climb([*binned(past, _BARS)[:-1], finding.log_promote], finding.log_promote_limit)
-    return Text.assemble((bars, "green" if text == "shown" else "cyan"), " ", text)
+    return Text.assemble((bars, GOOD if text == "shown" else DATA), " ", text)
 
 
 def binned(past: Past, bins: int) -> list[float | None]:

@@ -22,12 +22,12 @@ from rollout.domain.simulation.summary import Tally
 from rollout.usecases.planning import About, Option, Planned, Simulated
 from rollout_render import words
 from rollout_render.clean import clean
-from rollout_render.terminal import cell, console, table, title
+from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, console, table, title
 
 BLANK: Final = Text("")
 _BAR: Final = 10  # characters
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
-_STYLES: Final = {End.completed: "green", End.rolled_back: "bold red", End.undecided: "yellow"}
+_STYLES: Final = {End.completed: GOOD, End.rolled_back: f"bold {BAD}", End.undecided: WARN}
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, 86_400, 365 * 86_400
 
@@ -147,8 +147,8 @@ def _steps(steps: Sequence[Step]) -> RenderableType:
     rows = [
         (
             at_share(step.share) + (", baking" if step.target is None else f" → {percent(step.target)}"),
-            cell("never", "bold red") if step.seconds is None else cell(about_time(step.seconds), "bold"),
-            cell(bar(step.seconds or 0.0, longest), "cyan"),
+            cell("never", f"bold {BAD}") if step.seconds is None else cell(about_time(step.seconds), "bold"),
+            cell(bar(step.seconds or 0.0, longest), DATA),
             words.count(None if step.calls is None else two_digits(step.calls)),
             cell(", ".join(step.waits_for)),
             _worst(step.worst_errors),
@@ -163,7 +163,7 @@ def _steps(steps: Sequence[Step]) -> RenderableType:
 def _worst(errors: float | None) -> Text:
     if errors is None:
         return cell("")
-    return cell("any error", "bold yellow") if errors == 1 else cell(f"{words.share(two_digits(errors))} errors")
+    return cell("any error", f"bold {WARN}") if errors == 1 else cell(f"{words.share(two_digits(errors))} errors")
 
 
 def _sum(seen: Planned) -> RenderableType:
@@ -171,12 +171,12 @@ def _sum(seen: Planned) -> RenderableType:
     if seen.seconds is None or seen.calls is None:
         stuck = seen.steps[-1]
         how = "is rolled back" if stuck.end is End.rolled_back else "stays undecided"
-        return cell(f"{last} never: at {at_share(stuck.share)} it {how} ({', '.join(stuck.waits_for)}).", "bold red")
+        return cell(f"{last} never: at {at_share(stuck.share)} it {how} ({', '.join(stuck.waits_for)}).", f"bold {BAD}")
     said = f"{last} after about {about_time(seen.seconds)} and {words.count(two_digits(seen.calls))} calls"
     if seen.within_s is None:
         return cell(f"{said}.", "bold")
     fits = f"{'' if seen.in_time else 'not '}within {duration_text(seen.within_s)}"
-    return cell(f"{said}: {fits}.", "bold green" if seen.in_time else "bold yellow")
+    return cell(f"{said}: {fits}.", f"bold {GOOD}" if seen.in_time else f"bold {WARN}")
 
 
 def _options(seen: Planned) -> list[RenderableType]:
@@ -185,7 +185,7 @@ def _options(seen: Planned) -> list[RenderableType]:
     if (most := seen.loosest) is not None:
         takes = "never comes there" if most.seconds is None else f"takes {about_time(most.seconds)}"
         said = f"Nothing fits {span}: even {most.ramp} with a harm budget of {percent(most.harm)} {takes}"
-        return [cell(f"{said}; it waits for {', '.join(most.waits_for)}.", "bold yellow")]
+        return [cell(f"{said}; it waits for {', '.join(most.waits_for)}.", f"bold {WARN}")]
     rows = [
         (option.ramp, percent(option.harm), cell(about_time(option.seconds), "bold"), _worst(option.worst_errors))
         for option in seen.options

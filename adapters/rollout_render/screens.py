@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -15,19 +15,19 @@ from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown,
 from rollout.usecases.reporting import Costs, Diff
 from rollout.usecases.steer import Checked, Steered
 from rollout_render import evidence, tables, words
-from rollout_render.terminal import STYLES, cell, grade, table, title, word
+from rollout_render.terminal import BAD, DATA, GOOD, STYLES, WARN, cell, grade, table, title, word
 
 BLANK = Text("")
 
 
+NO_ROLLOUT = "No rollout is registered yet: start the application that declares one."
+
+
 def status(seen: Status) -> RenderableType:
     """Every rollout with its branches, who decides, and the newest decisions."""
-    head = Text.assemble((words.utc(seen.at), "bold"), "  ", leader(seen.leader, seen.at), "  ")
-    head.append(cell(seen.database).plain, style="dim")
-    head.no_wrap, head.overflow = True, "ellipsis"
+    blocks: list[RenderableType] = [head(seen.at, seen.leader, seen.database)]
     if not seen.rollouts:
-        return Group(head, BLANK, cell("No rollout is registered yet: start the application that declares one."))
-    blocks: list[RenderableType] = [head]
+        return Group(*blocks, BLANK, cell(NO_ROLLOUT))
     for rollout in seen.rollouts:
         blocks += [BLANK, rollout_block(rollout)]
     if seen.recent:
@@ -35,22 +35,26 @@ def status(seen: Status) -> RenderableType:
     return Group(*blocks)
 
 
+def head(at: float, lease: Lease | None, place: str = "") -> Text:
+    """When it was seen, who decides, and where: one line, cut at the edge."""
+    line = Text.assemble((words.utc(at), "bold"), "  ", leader(lease, at), "  ", cell(place, "dim"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
 def leader(lease: Lease | None, now: float) -> Text:
     if lease is None:
-        return Text("no controller decides", style="bold yellow")
+        return Text("no controller decides", style=f"bold {WARN}")
     left = lease.expires_at - now
     return (
         cell(f"controller {lease.holder}", "dim")
         if left > 0
-        else cell(f"lease of {lease.holder} is over", "bold yellow")
+        else cell(f"lease of {lease.holder} is over", f"bold {WARN}")
     )
 
 
 def rollout_block(rollout: RolloutStatus) -> RenderableType:
     """One rollout: a line about it, then a line for each branch."""
-    head = Text.assemble((cell(rollout.name).plain, "bold"), "  ", (rollout.word.text, STYLES[rollout.word]))
-    head.append(f"  {rollout.join} · policy v{rollout.version} · {words.rate(rollout.calls_per_s)} ", style="dim")
-    head.append(words.sparkline(rollout.calls, 24), style="cyan")
     rows = [
         (
             cell(branch.branch),
@@ -64,16 +68,26 @@ def rollout_block(rollout: RolloutStatus) -> RenderableType:
         )
         for branch in rollout.branches
     ]
-    lines: list[RenderableType] = [
-        head,
-        Padding.indent(table(("branch", "at", "ramp", "", "why"), rows, stretch="why"), 2),
-    ]
+    branches = table(("branch", "at", "ramp", "", "why"), rows, stretch="why")
+    notes = (Padding.indent(note, 2) for note in flags_noted(rollout))
+    return Group(rollout_head(rollout), Padding.indent(branches, 2), *notes)
+
+
+def rollout_head(rollout: RolloutStatus) -> Text:
+    """How a rollout stands as a whole, and its calls of the last minutes."""
+    line = Text.assemble(cell(rollout.name, "bold", limit=40), "  ", (rollout.word.text, STYLES[rollout.word]))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    line.append(f"  {rollout.join} · policy v{rollout.version} · {words.rate(rollout.calls_per_s)} ", style="dim")
+    return line.append(words.sparkline(rollout.calls, 24), style=DATA)
+
+
+def flags_noted(rollout: RolloutStatus) -> Iterator[Text]:
+    """What is worth knowing of its flags."""
     if rollout.flag_failures:
         failed = ", ".join(f"{reason} {count:,}" for reason, count in rollout.flag_failures.items())
-        lines.append(Padding.indent(cell(f"the flag source gives no answer, so control serves: {failed}", "red"), 2))
+        yield cell(f"the flag source gives no answer, so control serves: {failed}", BAD)
     if rollout.overrides:
-        lines.append(Padding.indent(cell(f"flags set by hand: {_overrides(rollout.overrides)}", "yellow"), 2))
-    return Group(*lines)
+        yield cell(f"flags set by hand: {_overrides(rollout.overrides)}", WARN)
 
 
 def _overrides(flags: Sequence[FlagOverride]) -> str:
@@ -98,12 +112,7 @@ def show(seen: Shown) -> RenderableType:
     curves = [(unit or "calls", points) for unit, points in seen.curves.items() if points]
     if curves:
         lines += [BLANK, title("Last 30 minutes", "calls; for each unit the share that differed")]
-        lines += [
-            cell(
-                f"  {name:<20.20} {words.sparkline([p.calls if name == 'calls' else p.mismatched for p in points], 30)}"
-            )
-            for name, points in curves
-        ]
+        lines.append(Padding.indent(tables.curves(curves), 2))
     if seen.decisions:
         lines += [
             BLANK,
@@ -111,7 +120,7 @@ def show(seen: Shown) -> RenderableType:
             tables.recent(seen.decisions),
         ]
     if seen.late_blocks:
-        lines += [BLANK, cell(f"{words.count(seen.late_blocks)} blocks came too late to be judged", "yellow")]
+        lines += [BLANK, cell(f"{words.count(seen.late_blocks)} blocks came too late to be judged", WARN)]
     return Group(*lines)
 
 
@@ -139,7 +148,7 @@ def cost(seen: Costs) -> RenderableType:
         tables.costs(seen.lines),
     ]
     if any(line.unpriced for line in seen.lines):
-        lines.append(cell("Calls without a price are unknown, not free: sums are lower bounds.", "yellow"))
+        lines.append(cell("Calls without a price are unknown, not free: sums are lower bounds.", WARN))
     return Group(*lines)
 
 
@@ -196,12 +205,10 @@ def flags(found: Sequence[FlagOverride]) -> RenderableType:
 
 def audit(seen: AuditCheck) -> RenderableType:
     if not seen.breaks:
-        return cell(
-            f"The audit is whole: {words.count(seen.decisions)} decisions of {seen.rollouts} rollouts.", "green"
-        )
+        return cell(f"The audit is whole: {words.count(seen.decisions)} decisions of {seen.rollouts} rollouts.", GOOD)
     rows = [(cell(b.rollout), f"#{b.number}", cell(b.kind), cell(b.what)) for b in seen.breaks]
     return Group(
-        cell("The audit is broken: what follows these decisions cannot be trusted.", "bold red"),
+        cell("The audit is broken: what follows these decisions cannot be trusted.", f"bold {BAD}"),
         table(("rollout", "decision", "kind", "what"), rows, stretch="what"),
     )
 
@@ -209,13 +216,13 @@ def audit(seen: AuditCheck) -> RenderableType:
 def doctor(seen: Diagnosis) -> RenderableType:
     """Each fault as a small letter: what, evidence, remedy."""
     if not seen.faults:
-        return cell(f"All well: {len(seen.checked)} checks of {seen.database} found nothing.", "green")
+        return cell(f"All well: {len(seen.checked)} checks of {seen.database} found nothing.", GOOD)
     lines: list[RenderableType] = [title(f"{len(seen.faults)} faults", seen.database)]
     for fault in seen.faults:
         whose = f"{fault.rollout}: " if fault.rollout else ""
         lines += [
             BLANK,
-            Text.assemble((f"{cell(fault.name).plain}  ", "bold red"), cell(f"{whose}{fault.what}")),
+            Text.assemble((f"{cell(fault.name).plain}  ", f"bold {BAD}"), cell(f"{whose}{fault.what}")),
             Padding.indent(cell(f"seen: {fault.evidence}", "dim"), 4),
             Padding.indent(cell(f"do: {fault.remedy}"), 4),
         ]

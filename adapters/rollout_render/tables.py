@@ -10,11 +10,11 @@ from rich.text import Text
 
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Example, Field
-from rollout.domain.report_values import Cost, Funnel, Mismatch
+from rollout.domain.report_values import Cost, Funnel, Mismatch, Point
 from rollout.domain.state import Decision
 from rollout_render import sentences, words
 from rollout_render.clean import clean
-from rollout_render.terminal import cell, grade, table, title
+from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, grade, table, title
 
 
 def recent(decisions: Sequence[Decision], *, short: bool = False) -> RenderableType:
@@ -37,7 +37,7 @@ def summary(decision: Decision) -> str:
 
 
 def action_style(action: str) -> str:
-    return {"rollback": "bold red", "promote": "green", "complete": "green", "pause": "yellow"}.get(action, "")
+    return {"rollback": f"bold {BAD}", "promote": GOOD, "complete": GOOD, "pause": WARN}.get(action, "")
 
 
 def unique(found: Iterable[Finding]) -> list[Finding]:
@@ -81,6 +81,20 @@ def funnel(seen: Funnel) -> RenderableType:
     return table(
         ("step", "calls", "of seen", "lost before it"), rows, right=("calls", "of seen"), stretch="lost before it"
     )
+
+
+def curves(found: Sequence[tuple[str, Sequence[Point]]]) -> RenderableType:
+    """Half an hour as bars: of ``"calls"`` their number, of each unit the share that differed."""
+    rows = [
+        (
+            cell(name, limit=24),
+            Text(words.sparkline([p.calls if name == "calls" else p.mismatched for p in points], 30), style=DATA),
+        )
+        for name, points in found
+    ]
+    made = table(("", ""), rows)
+    made.show_header = False
+    return made
 
 
 def mismatches(found: Sequence[Mismatch]) -> RenderableType:

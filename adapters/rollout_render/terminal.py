@@ -19,22 +19,24 @@ from rollout.domain.gates import Grade
 from rollout.domain.standing import Word
 from rollout_render.clean import clean
 
+# Legible on black and on white: each has a contrast of more than 3.5 with both.
+GOOD, WARN, BAD, DATA = "green4", "dark_orange3", "red3", "deep_sky_blue3"
 STYLES = {
-    Word.completed: "green",
-    Word.ready: "green",
-    Word.soaking: "cyan",
-    Word.frozen: "yellow",
-    Word.waiting: "yellow",
-    Word.paused: "yellow",
-    Word.undecided: "bold yellow",
-    Word.holding: "bold yellow",
-    Word.rolled_back: "bold red",
+    Word.completed: GOOD,
+    Word.ready: GOOD,
+    Word.soaking: DATA,
+    Word.frozen: WARN,
+    Word.waiting: WARN,
+    Word.paused: WARN,
+    Word.undecided: f"bold {WARN}",
+    Word.holding: f"bold {WARN}",
+    Word.rolled_back: f"bold {BAD}",
 }
 GRADES = {
-    Grade.passed: ("pass", "green"),
-    Grade.doubt: ("too little", "yellow"),
-    Grade.error: ("cannot judge", "bold yellow"),
-    Grade.breach: ("breach", "bold red"),
+    Grade.passed: ("pass", GOOD),
+    Grade.doubt: ("too little", WARN),
+    Grade.error: ("cannot judge", f"bold {WARN}"),
+    Grade.breach: ("breach", f"bold {BAD}"),
 }
 Cell = str | Text
 

@@ -14,7 +14,7 @@ from rollout.domain.whatif.frontier import Frontier, Point
 from rollout.domain.whatif.setting import Setting
 from rollout.usecases.whatif import WhatIf
 from rollout_render import words
-from rollout_render.terminal import Cell, cell, table, title
+from rollout_render.terminal import DATA, WARN, Cell, cell, table, title
 from rollout_render.whatif_words import (
     LETTERS,
     chosen,
@@ -55,8 +55,8 @@ def _figures(found: WhatIf) -> RenderableType:
         (
             line.name,
             *([line.in_force] if asks else []),
-            cell(line.value, "bold" if line.known else "bold yellow"),
-            cell(line.likely, "dim" if line.known else "yellow"),
+            cell(line.value, "bold" if line.known else f"bold {WARN}"),
+            cell(line.likely, "dim" if line.known else WARN),
             *([line.change] if asks else []),
         )
         for line in lines(found)
@@ -75,12 +75,12 @@ def _frontier(found: Frontier, setting: Setting) -> Iterator[RenderableType]:
     shown = chosen(found.points)
     yield title("Soft timeouts worth having", f"{found.tried} tried, on {words.count(found.calls)} calls")
     if found.unknown:
-        yield cell(f"Of {found.unknown} of them the records cannot tell.", "yellow")
+        yield cell(f"Of {found.unknown} of them the records cannot tell.", WARN)
     if not shown:
         return
     rows = [
         (
-            cell(letter, "cyan"),
+            cell(letter, DATA),
             words.seconds(point.user_s),
             words.share(point.complete),
             usd_text(point.nano),
@@ -121,7 +121,7 @@ def _plot(
     yield Text(f"{name:>{_MARGIN}}", style="dim")
     for number, row in enumerate(grid):
         side = f"{marks.get(number, ''):>{_MARGIN}} {'┤' if number in marks else '│'}"
-        yield Text.assemble((side, "dim"), ("".join(row), "cyan"))
+        yield Text.assemble((side, "dim"), ("".join(row), DATA))
     yield Text(f"{'':>{_MARGIN}} └{'─' * _WIDE}", style="dim")
     ends = (words.seconds(left), words.seconds(right)) if right > left else ("", "")
     middle = "users p95" if right > left else f"users p95 {words.seconds(left)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import exp, isinf, log, log10
@@ -15,6 +15,8 @@ from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report_values import FanOutTime, Outcomes
+from rollout.domain.standing import Standing, Word
+from rollout.domain.state import Mode
 
 UNKNOWN = "–"
 #: How a run without a part ended, after a number.
@@ -198,15 +200,23 @@ def moves(items: Sequence[Mapping[str, str]]) -> str:
     return ", ".join(f"{move.get('branch', '')} {move.get('from', '')} → {move.get('to', '')}" for move in items)
 
 
-def sparkline(values: Sequence[float | int | None], width: int = 36) -> str:
-    """Values as bars of text, the largest the highest; a gap where nothing is known. Newest at the right."""
+def sparkline(values: Sequence[float | int | None], width: int = 36, *, top: float | None = None) -> str:
+    """Values as bars of text; a gap where nothing is known. Newest at the right. ``top``: what a full bar stands for,
+    for several of one scale; left out, the largest that is finite."""
     shown = list(values)[-width:]
-    top = max((value for value in shown if value), default=0)
-    if not top:
-        return "·" * len(shown)
-    return "".join(
-        " " if value is None else "·" if value == 0 else _SPARKS[min(7, int(value / top * 7.999))] for value in shown
-    )
+    top = largest(shown) if top is None else top
+    return "".join(" " if value is None else _bar(value, top) for value in shown)
+
+
+def largest(values: Iterable[float | int | None]) -> float:
+    """The largest that is known and finite; 0 where none is."""
+    return max((value for value in values if value is not None and not isinf(value)), default=0.0)
+
+
+def _bar(value: float, top: float) -> str:
+    if isinf(value):
+        return _SPARKS[-1]
+    return _SPARKS[min(7, int(value / top * 7.999))] if value and top else "·"
 
 
 def climb(values: Sequence[float | None], limit: float) -> str:
@@ -216,6 +226,37 @@ def climb(values: Sequence[float | None], limit: float) -> str:
         found = way(value, limit)
         bars += " " if found is None else "·" if not found else _SPARKS[int(found * 7)]
     return bars
+
+
+def meter(part: float, width: int = 10) -> str:
+    """A part in [0, 1] as a bar: what is there at all shows, and only the whole is full."""
+    return ("█" * max(int(part * width), part > 0)).ljust(width, "░")
+
+
+def ahead(branch: Standing, now: float, calls_per_s: float) -> str:
+    """What comes next, and when at the earliest: ``"next 50% in about 12m, deadline in 2h"``; ``""`` where nothing
+    does. ``now``: epoch seconds, database's clock."""
+    parts = []
+    if branch.mode is Mode.active and branch.next:
+        left_s = _left(branch, calls_per_s)
+        soon = "" if left_s is None else " in about " + duration_text(left_s) if left_s else " now"
+        parts.append(f"next {branch.next}{soon}")
+    if branch.deadline_at is not None and branch.deadline_at > now:
+        parts.append(f"deadline in {duration_text(branch.deadline_at - now)}")
+    return ", ".join(parts)
+
+
+def _left(branch: Standing, calls_per_s: float) -> float | None:
+    """Seconds to the next step as far as soak and evidence decide; None where something else does, or nobody knows."""
+    if branch.word is Word.ready:
+        return 0.0
+    if branch.word not in (Word.soaking, Word.holding) or any(f.grade is Grade.error for f in branch.findings):
+        return None
+    doubts = [finding.more_calls for finding in branch.findings if finding.grade is Grade.doubt]
+    known = [calls for calls in doubts if calls is not None]
+    if len(known) < len(doubts) or (known and not calls_per_s):
+        return None
+    return max(branch.left_s, max(known, default=0) / calls_per_s if known else 0.0)
 
 
 def steps(stage: int, stages: int, *, on: bool = True) -> str:

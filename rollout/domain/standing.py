@@ -44,8 +44,9 @@ class Standing:
     """Where one branch stands.
 
     ``at``: ``"25%"`` or ``"shadow"``; ``next``: the stage after it, ``""`` at the last. ``left_s``: seconds of
-    soaking that are left, 0 when over. ``why``: one sentence. ``findings``: of the branch's unit, newest look. Times
-    are epoch seconds. ``version``: of its state, which every change raises.
+    soaking that are left, 0 when over. ``deadline_at``: when the next step is for a person to decide; None: never.
+    ``why``: one sentence. ``findings``: of the branch's unit, newest look. Times are epoch seconds. ``version``: of its
+    state, which every change raises.
     """
 
     rollout: str
@@ -66,6 +67,7 @@ class Standing:
     required: bool
     version: int
     approved: float | None = None
+    deadline_at: float | None = None
     cause: str = ""
     findings: Sequence[Finding] = ()
 
@@ -132,6 +134,7 @@ def _stand(
         required=branch.required,
         version=state.version,
         approved=state.approved,
+        deadline_at=state.entered_at + policy.ramp.deadline_s if moves and policy.ramp.deadline_s is not None else None,
         cause=state.cause,
         findings=findings,
     )

@@ -24,10 +24,30 @@ async def backend() -> MemoryBackend:
 async def test_each_branch_is_told_once_while_nothing_changes(
     backend: MemoryBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await live.watch(lambda: look.status(backend), backend.state.changes, rounds=3, every_s=0.001)
+    await live.watch(lambda: look.status(backend), backend.state.changes, live.STATUS, rounds=3, every_s=0.001)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "profile/tickets shadow rolled back: mismatches" in lines[1]
+
+
+async def test_one_rollout_is_told_in_the_same_lines(
+    backend: MemoryBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await live.watch(lambda: look.show(backend, NAME), backend.state.changes, live.SHOW, rounds=2, every_s=0.001)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "profile/tickets shadow rolled back: mismatches" in lines[1]
+
+
+async def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    backend: MemoryBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    await live.watch(lambda: look.status(backend), backend.state.changes, live.STATUS, rounds=1)
+    out = capsys.readouterr().out
+    assert "profile/orders 25%" in out
+    assert "\x1b" not in out
 
 
 async def test_a_change_is_told(backend: MemoryBackend, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +61,7 @@ async def test_a_change_is_told(backend: MemoryBackend, capsys: pytest.CaptureFi
             states["orders"] = states["orders"].moved(mode=Mode.paused, cause="lunch")
         return await look.status(backend)
 
-    await live.watch(seen, backend.state.changes, rounds=2, every_s=0.001)
+    await live.watch(seen, backend.state.changes, live.STATUS, rounds=2, every_s=0.001)
     assert capsys.readouterr().out.splitlines()[-1].endswith("profile/orders 25% paused: lunch")
 
 
@@ -57,7 +77,7 @@ async def test_a_database_that_goes_away_is_told_once_and_asked_again(
             raise DatabaseError("the disk \x1b[31mis full")
         return await look.status(backend)
 
-    await live.watch(seen, backend.state.changes, rounds=4, every_s=0.001)
+    await live.watch(seen, backend.state.changes, live.STATUS, rounds=4, every_s=0.001)
     out = capsys.readouterr().out
     assert out.count("cannot be asked: the disk is full") == 1
     assert "\x1b" not in out
@@ -76,7 +96,7 @@ async def test_on_a_terminal_of_eighty_columns_no_line_is_longer(
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    await live.watch(lambda: look.status(backend), backend.state.changes, rounds=1)
+    await live.watch(lambda: look.status(backend), backend.state.changes, live.STATUS, rounds=1)
     text = screen.getvalue().rsplit("\x1b[?1049l", 1)[-1]  # what stays after the screen was left
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).splitlines()
     assert any("rolled back" in line for line in lines)
