@@ -105,6 +105,7 @@ async def _serve(tell: Narrator, cast: Cast, story: Story) -> None:
     rollout = _command()
     tell.say(f"\n[bold]The shop stays open at {cast.address}[/], the service is well again. In another terminal:")
     tell.command(f"{rollout} status --watch")
+    tell.command(f"{rollout} serve", "the same in a browser, with the evidence")
     tell.command(f"{rollout} resume {cast.rollout} tickets --reason mended", "up the ramp again, from shadow")
     tell.command(f"{rollout} rollback {cast.rollout} orders --reason trying", "down by hand")
     tell.command(f"curl -X POST {cast.tickets.address}/ill", "break the service; /well mends it")
