@@ -14,7 +14,7 @@ from rollout.domain.state import Decision, FlagOverride, Lease
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
 from rollout.usecases.steer import Checked, Steered
-from rollout_render import evidence, tables, words
+from rollout_render import evidence, sentences, tables, words
 from rollout_render.terminal import BAD, DATA, GOOD, STYLES, WARN, cell, grade, table, title, word
 
 BLANK = Text("")
@@ -149,6 +149,9 @@ def cost(seen: Costs) -> RenderableType:
     ]
     if any(line.unpriced for line in seen.lines):
         lines.append(cell("Calls without a price are unknown, not free: sums are lower bounds.", WARN))
+    if seen.models and seen.sample is not None:
+        lines += [Text(""), title("By branch and model"), tables.models(seen.models)]
+        lines.append(cell(sentences.sample(seen.sample), "dim"))
     return Group(*lines)
 
 

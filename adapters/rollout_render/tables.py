@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Example, Field
-from rollout.domain.report_values import Cost, Funnel, Mismatch, Point
+from rollout.domain.report_values import Cost, Funnel, Mismatch, ModelCost, Point
 from rollout.domain.state import Decision
 from rollout_render import sentences, words
 from rollout_render.clean import clean
@@ -145,6 +145,23 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
     ]
     columns = ("", "calls", "no price", "tokens", "so far", "per call", "a month")
     return table(columns, rows, right=columns[1:])
+
+
+def models(found: Sequence[ModelCost]) -> RenderableType:
+    rows = [
+        (
+            cell(one.branch),
+            cell(one.model or "(not told)", limit=40),
+            words.count(one.runs),
+            words.count(one.unpriced),
+            words.dollars(one.per_run_usd),
+            words.dollars(one.per_call_usd),
+            words.dollars(one.month_usd),
+        )
+        for one in found
+    ]
+    columns = ("branch", "model", "runs", "no price", "per run", "per call", "a month")
+    return table(columns, rows, right=columns[2:], stretch="model")
 
 
 def fields(found: Sequence[Field]) -> RenderableType:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
-from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, ModelCost, Outcomes, Waterfall
+from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, Outcomes, Waterfall
 from rollout_render import evidence, sentences, tables, words
 from rollout_render.terminal import STYLES, cell, table, title
 
@@ -71,7 +71,7 @@ def report_screen(r: Report) -> RenderableType:
         note = f"month: 30 days at 100 % of {words.rate(r.window.calls_per_s)}; no price is unknown, not free"
         parts += _part("Cost", tables.costs(r.cost), note)
     if r.models:
-        parts += _part("Cost by branch and model", _models(r.models))
+        parts += _part("Cost by branch and model", tables.models(r.models))
     if r.sample:
         parts += [BLANK, cell(f"Typical call, cohorts and models: {sentences.sample(r.sample)}")]
     if r.errors:
@@ -173,23 +173,6 @@ def _cohorts(found: Sequence[Cohort]) -> RenderableType:
     ]
     columns = ("cohort", "of calls", "differ", "95 %", "control p95", "candidate")
     return table(columns, rows, right=columns[1:], stretch=columns[0])
-
-
-def _models(found: Sequence[ModelCost]) -> RenderableType:
-    rows = [
-        (
-            cell(one.branch),
-            cell(one.model or "(not told)", limit=40),
-            words.count(one.runs),
-            words.count(one.unpriced),
-            words.dollars(one.per_run_usd),
-            words.dollars(one.per_call_usd),
-            words.dollars(one.month_usd),
-        )
-        for one in found
-    ]
-    columns = ("branch", "model", "runs", "no price", "per run", "per call", "a month")
-    return table(columns, rows, right=columns[2:], stretch="model")
 
 
 def _errors(found: Sequence[ErrorLine]) -> RenderableType:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rollout.domain import report as reports
 from rollout.domain import report_parts, report_sample
 from rollout.domain.report import Example, Material, Report
-from rollout.domain.report_values import Cost, Mismatch
+from rollout.domain.report_values import Cost, Mismatch, ModelCost, Sample
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, MismatchCount, TrialRecord
@@ -33,11 +33,14 @@ class Diff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What each side costs per call, and projected to every call for a month of 30 days at the rate observed."""
+    """What each side costs per call, and projected to every call for a month of 30 days at the rate observed.
+    ``models``: by branch and model, of the stored trials that ``sample`` tells of."""
 
     rollout: str
     calls_per_s: float | None
     lines: Sequence[Cost]
+    models: Sequence[ModelCost]
+    sample: Sample | None
 
 
 async def report(backend: Backend, name: str, *, since: float | None = None) -> Report:
@@ -102,7 +105,13 @@ async def diff(backend: Backend, name: str, path: str | None = None, limit: int 
 async def cost(backend: Backend, name: str) -> Costs:
     """What each side costs per call and, at the rate observed, per month at 100 % of the traffic."""
     whole = await report(backend, name)
-    return Costs(rollout=name, calls_per_s=whole.window.calls_per_s, lines=whole.cost)
+    return Costs(
+        rollout=name,
+        calls_per_s=whole.window.calls_per_s,
+        lines=whole.cost,
+        models=whole.models,
+        sample=whole.sample,
+    )
 
 
 def _began(policy: Policy, versions: Sequence[Policy], decisions: Sequence[Decision]) -> float:

@@ -128,7 +128,10 @@ def test_cost_tells_unknown_prices(run: Run) -> None:
     lines = {line["unit"]: line for line in parsed(run("cost", "profile", "-o", "json"))["lines"]}
     assert lines["summary"]["unpriced"] > 0
     assert lines["summary"]["per_call_usd"].startswith("0.0018")
-    assert "unknown, not free" in run("cost", "profile").stdout
+    shown = run("cost", "profile").stdout
+    assert "unknown, not free" in shown
+    assert "small-2" in shown
+    assert "Of the newest 420 of 420 stored trials" in shown
 
 
 def test_check_changes_nothing(run: Run) -> None:
