@@ -23,10 +23,11 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
 ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "rollout": "rolloutkit.rollout",
-        "branch": "rolloutkit.branch",
+        "branch": "rolloutkit.branch.name",
         "mode": "rolloutkit.mode",
         "served_by": "rolloutkit.served_by",
         "fallback": "rolloutkit.fallback.reason",
+        "refused": "rolloutkit.shadow.refused",
         "dispatch": "rolloutkit.dispatch.reason",
         "failed_branch": "rolloutkit.fan_out.failed_branch",
         "comparison": "rolloutkit.comparison.outcome",

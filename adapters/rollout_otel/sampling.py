@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
@@ -16,12 +16,12 @@ _MODE: Final = ATTRIBUTES["mode"]
 
 
 class ShadowSampler(Sampler):
-    """Keeps a share of the shadows whose request is kept, and leaves everything else to another sampler.
+    """Keeps a share of the shadows, and leaves everything else to another sampler.
 
     * ``otherwise``: who decides of all spans that begin no shadow, ``DEFAULT_ON`` of the SDK say. One that is based on
       the parent drops what is below a shadow that was dropped; of the toolkit's own spans none is even begun there.
-    * ``share``: of shadows, in [0, 1]; default 0, none. ``ValueError`` outside of it. A shadow whose request is not
-      kept is not either.
+    * ``share``: of shadows whose request is kept (others never get here), in [0, 1]; default 0, none. ``ValueError``
+      outside of it.
     """
 
     def __init__(self, otherwise: Sampler, share: float = 0.0) -> None:
@@ -40,10 +40,7 @@ class ShadowSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """The decision of one span, as the SDK asks for it."""
-        sampler = self._otherwise
-        if _begins_shadow(parent_context, attributes):
-            kept = all(link.context.trace_flags.sampled for link in links or ())
-            sampler = self._shadows if kept else ALWAYS_OFF
+        sampler = self._shadows if _begins_shadow(parent_context, attributes) else self._otherwise
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:

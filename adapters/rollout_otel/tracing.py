@@ -51,9 +51,16 @@ class OpenTelemetry:
         return RequestSpan(current)
 
     def apart(self, kind: str, at: float, about: About, link: TraceSpan | None) -> OwnSpan:
-        """A span without a parent; the baggage of the current context is below it too."""
+        """A span without a parent; the baggage of the current context is below it too. Where the request is not
+        sampled there is none: an upstream that samples one request in a hundred must not get a hundred shadows for it.
+        """
+        links = []
+        if isinstance(link, RequestSpan):
+            request = link.span.get_span_context()
+            if not request.trace_flags.sampled:
+                return OwnSpan(trace.NonRecordingSpan(request))
+            links.append(trace.Link(request))
         nothing = trace.set_span_in_context(trace.INVALID_SPAN)
-        links = [trace.Link(link.span.get_span_context())] if isinstance(link, RequestSpan) else []
         return OwnSpan(self._started(kind, at, about, nothing, links))
 
     def _started(

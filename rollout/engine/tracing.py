@@ -31,6 +31,7 @@ class TracedTrial(Trial):
 
     fallback = ""  # why the user got control's reply although branches were live
     told = False  # what the flags answered
+    refused = ""  # why there is no shadow
     spans: Spans
     request_span: Span
     shadow_span: Span
@@ -76,7 +77,8 @@ class TracedTrial(Trial):
 
     async def control_again(self) -> Reply:
         span = self.spans.begin("control", self.spans.time(), mode="shadow")
-        reply: Reply = await self._inside(span, super().control_again, self._control_used, shadow=True)
+        about = self._control_used if self.mode == "reverse" else dict  # the noise is not metered
+        reply: Reply = await self._inside(span, super().control_again, about, shadow=True)
         return reply
 
     async def _inside(
@@ -107,11 +109,15 @@ class TracedTrial(Trial):
         return used(None if self.control_run is None else self.control_run.usage)
 
     def _served_by(self) -> About:
+        served_by = ServedBy.fallback if self.fallback else ServedBy.control
         if self.candidate is not None:
-            return {"served_by": ServedBy.candidate.value}
-        if self.fallback:
-            return {"served_by": ServedBy.fallback.value, "fallback": self.fallback}
-        return {"served_by": ServedBy.control.value}
+            served_by = ServedBy.candidate
+        return {"served_by": served_by.value, "fallback": self.fallback, "refused": self.refused}
+
+    def abandon(self, reason: str) -> None:
+        if reason.startswith("refused:"):
+            self.refused = reason.removeprefix("refused:")
+        super().abandon(reason)
 
     def _count(self, fault: Fault | None) -> None:
         super()._count(fault)

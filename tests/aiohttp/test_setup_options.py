@@ -21,6 +21,7 @@ from tests.support.apps import monolith, profile
         ("drain_s", -1.0, "drain_s is -1.0"),
         ("metrics_path", "metrics", "metrics_path is 'metrics'"),
         ("metrics_path", "/profile", "metrics_path /profile is a route already"),
+        ("tracing", True, "tracing is True, which makes no spans"),
     ],
 )
 def test_an_option_that_cannot_be_is_a_mistake(option: str, value: Any, says: str) -> None:

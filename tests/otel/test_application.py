@@ -69,7 +69,7 @@ async def test_live_branches_are_below_the_request_beside_control(traces: Traces
     assert about(traces.one("GET")) == {"rolloutkit.rollout": "profile", "rolloutkit.served_by": "candidate"}
     assert about(traces.one("branch orders")) == {
         "rolloutkit.rollout": "profile",
-        "rolloutkit.branch": "orders",
+        "rolloutkit.branch.name": "orders",
         "rolloutkit.mode": "live",
         "rolloutkit.branch.outcome": "ok",
         "rolloutkit.branch.attempts": 1,
@@ -132,8 +132,12 @@ async def test_a_call_that_is_not_drawn_has_no_spans(traces: Traces, tmp_path: P
 
 
 async def test_control_once_more_is_in_the_trace_of_the_shadow(traces: Traces, tmp_path: Path) -> None:
-    rollout = profile(shadow=Shadow(noise=1.0, max_lag_s=10.0))
-    async with served(tmp_path, rollout, traces.application(), tracing=traces.tracing) as wrapped:
+    async def control(request: web.Request) -> web.Response:
+        record_usage(input_tokens=7, model="large")
+        return await monolith(request)
+
+    rollout = profile(control=control, shadow=Shadow(noise=1.0, max_lag_s=10.0))
+    async with served(tmp_path, rollout, traces.application(control), tracing=traces.tracing) as wrapped:
         async with wrapped.client.get("/profile/7", headers=ALICE):
             pass
         await wrapped.settled()
@@ -141,6 +145,8 @@ async def test_control_once_more_is_in_the_trace_of_the_shadow(traces: Traces, t
     assert about(once)["rolloutkit.mode"] == "live"
     assert about(again)["rolloutkit.mode"] == "shadow"
     assert again.parent == traces.one("shadow profile").context
+    assert used(once)["gen_ai.usage.input_tokens"] == 7
+    assert used(again) == {}  # it is run for the noise, and not metered
 
 
 # What went wrong

@@ -4,7 +4,9 @@ all of them in the README.
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,11 @@ CONVENTIONS = {
 @pytest.mark.parametrize("name", sorted({*ATTRIBUTES.values(), *FLAG_ATTRIBUTES.values()}))
 def test_an_attribute_is_of_the_conventions_or_ours(name: str) -> None:
     assert name in CONVENTIONS or OURS.fullmatch(name)
+
+
+def test_no_attribute_is_the_namespace_of_another() -> None:
+    names = {*ATTRIBUTES.values(), *FLAG_ATTRIBUTES.values()}
+    assert not [(name, other) for name in names for other in names if other.startswith(f"{name}.")]
 
 
 def test_an_event_is_the_one_of_the_conventions_or_ours() -> None:
@@ -59,3 +66,11 @@ def test_a_reason_that_nobody_knows_is_unknown(reason: str) -> None:
 def test_tokens_that_were_counted_as_none_are_said_and_a_model_that_nobody_named_is_not() -> None:
     found = attributes_of({"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "usd": 0.0, "model": ""})
     assert found == {"gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0, "rolloutkit.usage.usd": 0.0}
+
+
+def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    for name in ("rollout_otel", "rollout_otel.tracing"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ImportError, match=r'pip install "rollout-kit\[otel\]"'):
+        importlib.import_module("rollout_otel")

@@ -11,8 +11,9 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from rollout import Branch, Breaker, Budget, Call, FanOut, FanOutFailed, Hedge, Retry, Shadow
+from rollout.engine.trial import Trial
 from tests.otel.traced import Traces, about, seconds, told
-from tests.support.trials import World, answering, giving, rollout_of, running
+from tests.support.trials import Request, World, answering, giving, rollout_of, running
 
 pytestmark = pytest.mark.looptime
 
@@ -39,6 +40,20 @@ async def test_a_span_lasts_as_long_as_what_it_stands_for(traces: Traces) -> Non
         "branch a": 0.5,
         "branch b": 1.5,
     }
+
+
+async def test_where_nobody_traces_a_trial_is_a_plain_one() -> None:
+    async with running(rollout_of()) as world:
+        admitted = world.runtime.admit(Request(headers={"X-User-Id": "alice"}), world.runtime.time())
+        assert type(admitted) is Trial
+        await admitted.serve(world.control)
+        await world.settled()
+
+
+async def test_a_shadow_that_is_refused_is_said_on_the_request(traces: Traces) -> None:
+    await one_call(traces, live=None, shadow=Shadow(max_bytes=1))
+    assert traces.names == ["call profile", "control profile"]
+    assert about(traces.one("call profile"))["rolloutkit.shadow.refused"] == "bytes"
 
 
 @pytest.mark.parametrize(("live", "status"), [(LIVE, StatusCode.ERROR), (None, StatusCode.UNSET)])
@@ -153,7 +168,7 @@ async def test_a_run_that_did_not_begin_is_an_event_of_the_fan_out(
         await world.get()
         await world.get()
     *_, fan_out = [span for span in traces.spans if span.name == "fan_out profile"]
-    expected = {"rolloutkit.branch": "a", "rolloutkit.branch.outcome": outcome, "rolloutkit.branch.reason": reason}
+    expected = {"rolloutkit.branch.name": "a", "rolloutkit.branch.outcome": outcome, "rolloutkit.branch.reason": reason}
     assert told(fan_out) == {
         "rolloutkit.branch.not_run": {name: value for name, value in expected.items() if value is not None}
     }

@@ -14,15 +14,17 @@ from tests.otel.traced import Traces, upstream
 from tests.support.apps import profile, served
 
 
-async def sent_by(tmp_path: Path, traces: Traces, live: dict[str, float] | None = None) -> Sequence[str]:
-    """The trace contexts that the service was sent by a branch, of one call and its shadow."""
+async def sent_by(
+    tmp_path: Path, traces: Traces, live: dict[str, float] | None = None, **headers: str
+) -> Sequence[str]:
+    """The trace contexts that the service was sent by a branch, of one call with these headers and its shadow."""
     async with upstream(traces) as service:
         rollout = profile(Branch("orders", service.fetch, part="$.orders"))
         async with served(tmp_path, rollout, traces.application(), live=live, tracing=traces.tracing) as wrapped:
-            async with wrapped.client.get("/profile/7", headers={"X-User-Id": "alice"}) as response:
+            async with wrapped.client.get("/profile/7", headers={"X-User-Id": "alice", **headers}) as response:
                 assert (await response.json())["orders"] == [1, 2]
             await wrapped.settled()
-    return [headers["traceparent"] for headers in service.headers]
+    return [received["traceparent"] for received in service.headers]
 
 
 def is_sampled(traceparent: str) -> bool:
@@ -55,11 +57,15 @@ async def test_live_calls_are_kept_by_the_sampler_for_shadows(tmp_path: Path) ->
     assert is_sampled(sent)
 
 
-@pytest.mark.parametrize(("requests", "shadows"), [(DEFAULT_ON, ["shadow profile"]), (DEFAULT_OFF, [])], ids=str)
-async def test_a_shadow_is_kept_with_its_request(tmp_path: Path, requests: Sampler, shadows: list[str]) -> None:
-    traces = Traces(ShadowSampler(requests, share=1.0))
-    await sent_by(tmp_path, traces)
+@pytest.mark.parametrize("sampler", [DEFAULT_ON, ShadowSampler(DEFAULT_ON, share=1.0)], ids=str)
+@pytest.mark.parametrize(("flag", "shadows"), [("01", ["shadow profile"]), ("00", [])])
+async def test_a_shadow_is_kept_with_its_request(
+    tmp_path: Path, sampler: Sampler, flag: str, shadows: list[str]
+) -> None:
+    traces = Traces(sampler)
+    (sent,) = await sent_by(tmp_path, traces, traceparent=f"00-{'a' * 32}-{'b' * 16}-{flag}")
     assert [name for name in traces.names if name.startswith("shadow")] == shadows
+    assert is_sampled(sent) is (flag == "01")
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
