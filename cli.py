@@ -30,6 +30,7 @@ from rollout_render.doors import (
     stay,
     watching,
 )
+from rollout_render.progress import busy
 from rollout_wiring import commands, groups, notifying, page, planning, shell, whatif
 from rollout_wiring.commands import Steering, Verb, run
 
@@ -137,8 +138,9 @@ def report(name: str, form: str, out: Path | None, since: float | None, url: str
     completeness. JSON has stable keys (schema 4); HTML needs nothing else, not even JavaScript; Markdown fits into a
     comment.
     """
-    made = run(url, lambda backend: reporting.report(backend, name, since=since))
-    deliver(document(made, form), out)
+    with busy(f"reading what was recorded of {name} …"):
+        made = document(run(url, lambda backend: reporting.report(backend, name, since=since)), form)
+    deliver(made, out)
 
 
 @main.command()
@@ -156,7 +158,9 @@ def diff(name: str, at: str | None, limit: int, url: str, output: str) -> None:
 @reading(reporting.cost)
 def cost(name: str, url: str, output: str) -> None:
     """What each side costs per call, and a month at full traffic. At the rate observed; unknown prices are told."""
-    emit(run(url, lambda backend: reporting.cost(backend, name)), output, screens.cost)
+    with busy(f"reading what was recorded of {name} …"):
+        found = run(url, lambda backend: reporting.cost(backend, name))
+    emit(found, output, screens.cost)
 
 
 @main.command()
@@ -174,7 +178,8 @@ def cost(name: str, url: str, output: str) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, spec: Path, url: str, output: str) -> None:
     """Find what is wrong with a set-up, and say what to do. Exits 1 if anything is."""
-    found = commands.diagnose(url, spec)
+    with busy("looking at everything …"):
+        found = commands.diagnose(url, spec)
     emit(found, output, screens.doctor)
     ctx.exit(Exit.failure if found.faults else Exit.ok)
 

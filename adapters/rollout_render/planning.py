@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from math import floor, log10
 from typing import Final
 
@@ -21,8 +20,7 @@ from rollout.domain.simulation.replay import End
 from rollout.domain.simulation.summary import Tally
 from rollout.usecases.planning import About, Option, Planned, Simulated
 from rollout_render import words
-from rollout_render.clean import clean
-from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, console, table, title
+from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, table, title
 
 BLANK: Final = Text("")
 _BAR: Final = 10  # characters
@@ -57,32 +55,6 @@ def simulated(seen: Simulated) -> RenderableType:
     ]
     undecided = f"Undecided: more than {about_time(seen.deadline_s)} at one stage."
     return Group(*lines, BLANK, *(cell(note, "dim") for note in (undecided, *_notes(about))))
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, to be told how many are done; nothing where nobody looks."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield lambda done: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True) as shown:
-        task = shown.add_task(clean(what), total=total)
-        yield lambda done: shown.update(task, completed=done)
-
-
-@contextmanager
-def busy(what: str) -> Iterator[None]:
-    """A sign of life on stderr; nothing where nobody looks."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield
-        return
-    with screen.status(clean(what)):
-        yield
 
 
 # What both begin and end with

@@ -27,6 +27,7 @@ from rollout_render.doors import (
     reason_for,
     rollout_name,
 )
+from rollout_render.progress import busy
 from rollout_render.registered import ROLLOUT
 from rollout_wiring import commands
 from rollout_wiring import dashboards as shipped_dashboards
@@ -147,7 +148,8 @@ def db() -> None:
 def db_upgrade(url: str, output: str) -> None:
     """Bring the schema up to date, and create an SQLite file if there is none. Safe to run twice, and beside the
     application."""
-    found = commands.upgrade(url)
+    with busy("bringing the schema up to date …"):
+        found = commands.upgrade(url)
     say(f"at revision {found.current}", output, found)
 
 
@@ -167,7 +169,8 @@ def db_current(ctx: click.Context, url: str, output: str) -> None:
 @click.pass_context
 def db_check(ctx: click.Context, url: str, output: str) -> None:
     """Hold the tables against those of this version. Exits 1 if they differ."""
-    found = commands.check(url)
+    with busy("holding the tables against the model …"):
+        found = commands.check(url)
     say("\n".join(found.differences) or "the tables are those of this version", output, found)
     ctx.exit(Exit.failure if found.differences else Exit.ok)
 
@@ -197,7 +200,8 @@ def purge(name: str | None, older_than: float | None, key: str | None, yes: bool
     age = f" older than {duration_text(older_than)}" if older_than is not None else ""
     whose = f" of the key {key}" if key else ""
     ask_first(f"Delete all trials{of}{age}{whose}?", yes=yes)
-    gone = run(url, lambda backend: steer.purge(backend, rollout=name, older_than=older_than, key=key))
+    with busy("deleting trials …"):
+        gone = run(url, lambda backend: steer.purge(backend, rollout=name, older_than=older_than, key=key))
     say(f"{gone} trials deleted", output, commands.Purged(deleted=gone))
 
 
@@ -212,7 +216,8 @@ def audit() -> None:
 @click.pass_context
 def audit_verify(ctx: click.Context, name: str | None, url: str, output: str) -> None:
     """Follow the hash chain of the decisions from the first on. Exits 1 where it breaks."""
-    found = run(url, lambda backend: look.audit(backend, name))
+    with busy("following the chain of decisions …"):
+        found = run(url, lambda backend: look.audit(backend, name))
     emit(found, output, screens.audit)
     ctx.exit(Exit.failure if found.breaks else Exit.ok)
 

@@ -16,6 +16,7 @@ from rollout.usecases.planning import Setting, Wanted
 from rollout_render import emit
 from rollout_render import planning as screens
 from rollout_render.doors import Duration, Exit, RampShare, Share, branch_name, named, options, reading, rollout_name
+from rollout_render.progress import busy, progress
 from rollout_wiring.commands import run
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ def plan(
     From the gates in force, on average. Exits 3 when the ramp does not fit --within, or never comes to its end.
     """
     at = _setting(url, name, branch, Wanted(**supposed))
-    with screens.busy(f"planning {name} …"):
+    with busy(f"planning {name} …"):
         found = planning.plan(at, within)
     emit(found, output, screens.planned)
     ctx.exit(Exit.holding if found.seconds is None or found.in_time is False else Exit.ok)
@@ -173,7 +174,7 @@ def simulate(
         raise click.UsageError("--drift says how many of control's calls fail. Leave --errors out.")
     at = _setting(url, name, branch, Wanted(**supposed))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    with screens.progress(f"ramps of {name}", runs) as done:
+    with progress(f"ramps of {name}", runs) as done:
         found = planning.simulate(at, runs=runs, seed=seed, dice=random.Random, done=done)
     emit(found, output, screens.simulated)
 

@@ -15,7 +15,7 @@ from rollout.usecases import whatif as asking
 from rollout_render import deliver, emit
 from rollout_render import whatif as screens
 from rollout_render.doors import named, reading, rollout_name, since
-from rollout_render.planning import progress
+from rollout_render.progress import progress
 from rollout_render.registered import BRANCH
 from rollout_wiring.commands import run
 
