@@ -11,6 +11,7 @@ from rich.text import Text
 from rollout.domain.checkup import Diagnosis
 from rollout.domain.gates import Finding
 from rollout.domain.state import Decision, FlagOverride, Lease
+from rollout.domain.verdict import Action
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
 from rollout.usecases.steer import Checked, Steered
@@ -233,8 +234,8 @@ def doctor(seen: Diagnosis) -> RenderableType:
 
 
 def check(seen: Sequence[Checked]) -> RenderableType:
-    """What would be decided of each unit, and why."""
-    lines: list[RenderableType] = []
+    """Whether it is safe to promote; then what would be decided of each unit, and why."""
+    lines: list[RenderableType] = [*_answers(seen), BLANK]
     for unit, verdict, found in seen:
         style = tables.action_style(verdict.action) or "bold"
         lines.append(Text.assemble((cell(unit).plain, "bold"), "  ", (verdict.action.replace("_", " "), style)))
@@ -243,6 +244,21 @@ def check(seen: Sequence[Checked]) -> RenderableType:
             lines.append(Padding.indent(tables.findings(found, whys=False), 2))
         lines.append(BLANK)
     return Group(*lines, cell("Nothing was changed.", "dim"))
+
+
+def _answers(seen: Sequence[Checked]) -> Iterator[Text]:
+    """Whom it is safe to promote and whom not, a line for each answer."""
+    for actions, said, style in _ANSWERS:
+        if units := [one.unit for one in seen if one.verdict.action in actions]:
+            yield cell(f"{said}: {', '.join(units)}.", style)
+
+
+_ANSWERS = (
+    ((Action.rollback, Action.stop_shadow), "Breached", f"bold {BAD}"),
+    ((Action.promote,), "Safe to promote", f"bold {GOOD}"),
+    ((Action.complete,), "At the end of the ramp", f"bold {GOOD}"),
+    ((Action.hold, Action.pause), "Not to be promoted now", f"bold {WARN}"),
+)
 
 
 def moved(seen: Steered) -> RenderableType:

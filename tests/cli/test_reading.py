@@ -141,6 +141,12 @@ def test_check_changes_nothing(run: Run) -> None:
     assert parsed(run("history", "profile", "-o", "json")) == before
 
 
+def test_check_answers_first_whether_it_is_safe_to_promote(run: Run) -> None:
+    first, *rest = run("check", "profile").stdout.splitlines()
+    assert re.fullmatch(r"Not to be promoted now: .*summary\.", first)
+    assert any(line.startswith("summary  hold") for line in rest)
+
+
 def test_whatever_needs_a_person_because_of_the_gates_exits_with_3() -> None:
     assert Exit.of(Word.undecided) is Exit.of(Word.holding) is Exit.holding
     assert Exit.of(Word.waiting) is Exit.of(Word.paused) is Exit.ok
