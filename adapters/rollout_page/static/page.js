@@ -49,9 +49,13 @@ function focusable(part) {
 
 function follow() {
   source = new EventSource(stream);
-  source.addEventListener("parts", (event) => {
+  const answered = () => {
     heard();
     say("live", true);
+  };
+  source.addEventListener("open", answered);
+  source.addEventListener("parts", (event) => {
+    answered();
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const part = document.getElementById(id);
       if (part?.hasAttribute("data-part")) replace(part, html);
