@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from opentelemetry import baggage, trace
-from opentelemetry.propagate import inject
+from opentelemetry.context import attach
+from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
 
@@ -108,6 +109,23 @@ async def test_without_an_instrumented_server_a_call_has_a_span_of_its_own(trace
     assert about(traces.one("call profile"))["rolloutkit.served_by"] == "candidate"
 
 
+async def test_nor_is_the_span_of_a_caller_in_another_process_the_request_s(traces: Traces, tmp_path: Path) -> None:
+    @web.middleware
+    async def extracting(request: web.Request, handler: Any) -> Any:
+        attach(extract(request.headers))
+        return await handler(request)
+
+    app = application()
+    app.middlewares.append(extracting)
+    sent = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", **ALICE}
+    async with served(tmp_path, profile(), app, tracing=traces.tracing) as wrapped:
+        async with wrapped.client.get("/profile/7", headers=sent):
+            pass
+        await wrapped.settled()
+    assert f"{traces.trace_of('call profile'):032x}" == "a" * 32
+    assert traces.above("control profile") == ["call profile"]
+
+
 async def test_such_a_span_fails_with_the_call(traces: Traces, tmp_path: Path) -> None:
     async def broken(request: web.Request) -> web.Response:
         raise LookupError(SECRET)
@@ -196,6 +214,7 @@ async def test_control_fails_with_500_and_above_raised_or_returned(
         await wrapped.settled()
     assert status_of(traces.one("control profile")) is expected
     assert about(traces.one("control profile")).get("error.type") == ("503" if status == 503 else None)
+    assert "error.type" not in about(traces.one("GET"))  # whose span it is says that itself
 
 
 # What flags answered, and what was used

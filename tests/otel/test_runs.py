@@ -50,6 +50,17 @@ async def test_where_nobody_traces_a_trial_is_a_plain_one() -> None:
         await world.settled()
 
 
+async def test_what_is_traced_is_counted_as_ever(traces: Traces) -> None:
+    world = await one_call(traces, live=None)
+    assert world.engine.metrics().branches[("profile", "a", "shadow")].counts["outcome:ok"] == 1
+
+
+async def test_the_flag_of_a_call_whose_body_comes_first_is_told_once(traces: Traces) -> None:
+    async with running(rollout_of(), live=LIVE, tracing=traces.tracing) as world:
+        await world.get(body=b"{}", pace_s=0.5)
+    assert [event.name for event in traces.one("call profile").events] == ["feature_flag.evaluation"]
+
+
 async def test_a_shadow_that_is_refused_is_said_on_the_request(traces: Traces) -> None:
     await one_call(traces, live=None, shadow=Shadow(max_bytes=1))
     assert traces.names == ["call profile", "control profile"]

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+)
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
 
 from rollout import Branch
 from rollout_otel.sampling import ShadowSampler
@@ -66,6 +76,30 @@ async def test_a_shadow_is_kept_with_its_request(
     (sent,) = await sent_by(tmp_path, traces, traceparent=f"00-{'a' * 32}-{'b' * 16}-{flag}")
     assert [name for name in traces.names if name.startswith("shadow")] == shadows
     assert is_sampled(sent) is (flag == "01")
+
+
+class WithoutRequests(Sampler):
+    """Drops the spans of servers, and keeps whatever is below them."""
+
+    def should_sample(self, parent_context: Any, trace_id: int, name: str, kind: Any = None, *rest: Any) -> Any:
+        sampler = ALWAYS_OFF if kind is SpanKind.SERVER else ALWAYS_ON
+        return sampler.should_sample(parent_context, trace_id, name, kind, *rest)
+
+    def get_description(self) -> str:
+        return "without requests"
+
+
+async def test_a_request_that_is_dropped_gets_nothing_below_it_whatever_the_sampler_says(tmp_path: Path) -> None:
+    traces = Traces(WithoutRequests())
+    await sent_by(tmp_path, traces, {"orders": 1.0})
+    assert traces.names == ["fetch"]  # of the application's own client
+
+
+def test_what_is_below_a_span_is_not_the_first_of_a_shadow() -> None:
+    parent = set_span_in_context(NonRecordingSpan(SpanContext(1, 1, is_remote=False)))
+    about = {"rolloutkit.mode": "shadow"}
+    found = ShadowSampler(DEFAULT_ON, share=1.0).should_sample(parent, 1, "fan_out search", attributes=about)
+    assert found.decision is Decision.DROP
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
