@@ -32,7 +32,14 @@ _MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, 86_400, 365 * 86_400
 
 def planned(seen: Planned) -> RenderableType:
     """The steps with their times, the sum, and (where it takes too long) what fits."""
-    lines: list[RenderableType] = [*_head("plan", seen.about), BLANK, _sum(seen), BLANK, _steps(seen.steps)]
+    lines: list[RenderableType] = [
+        *_head("plan", seen.about),
+        BLANK,
+        _sum(seen),
+        *_left(seen),
+        BLANK,
+        _steps(seen.steps),
+    ]
     if seen.in_time is False:
         lines += [BLANK, *_options(seen)]
     worst = "Worst let through: a candidate that fails so often is about as likely to take the step as not."
@@ -149,6 +156,18 @@ def _sum(seen: Planned) -> RenderableType:
         return cell(f"{said}.", "bold")
     fits = f"{'' if seen.in_time else 'not '}within {duration_text(seen.within_s)}"
     return cell(f"{said}: {fits}.", f"bold {GOOD}" if seen.in_time else f"bold {WARN}")
+
+
+def _left(seen: Planned) -> Iterator[RenderableType]:
+    """How long it takes from where the unit stands, if that is known."""
+    if seen.reached is None or seen.left_s is None:
+        return
+    place = f"{seen.about.rollout}/{seen.about.unit} is at {at_share(seen.reached.share)}"
+    took = f", for {about_time(seen.reached.seconds)} now"
+    if seen.reached.share == seen.steps[-1].share:
+        yield cell(f"{place}{took}.", "bold")
+    else:
+        yield cell(f"{place}{took}: {_last(seen.about)} in about {about_time(seen.left_s)}.", "bold")
 
 
 def _options(seen: Planned) -> list[RenderableType]:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from rollout.domain import planning, report_parts
 from rollout.domain.durations import percent
-from rollout.domain.lifecycle import at_share
+from rollout.domain.lifecycle import at_share, mode_of, share_of
 from rollout.domain.planning import Step
 from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.draws import Chance, Dice
@@ -24,7 +24,7 @@ from rollout.domain.simulation.recorded import recorded
 from rollout.domain.simulation.replay import Scenario, replay
 from rollout.domain.simulation.summary import Summary, summary
 from rollout.domain.simulation.truth import Drift, Outage, Truth
-from rollout.domain.state import Policy
+from rollout.domain.state import Mode, Policy
 from rollout.errors import Refused
 from rollout.ports import Backend
 from rollout.usecases.standpoint import Standpoint
@@ -82,12 +82,22 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Where the unit's ramp stands now: at this share, for so many seconds."""
+
+    share: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """``approve``: the approvals in force. ``standing``: the shares at which branches of the rollout are live now."""
+    """``approve``: the approvals in force. ``standing``: the shares at which branches of the rollout are live now.
+    ``reached``: None where the unit's ramp does not move, or is at no stage of the one that is planned."""
 
     about: About
     approve: Sequence[float]
     standing: Collection[float]
+    reached: Reached | None
     scenario: Scenario
 
 
@@ -114,15 +124,18 @@ class Loosest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """``seconds``, ``calls``: until the last stage is entered, None where it never is. ``in_time``: whether that is
-    within ``within_s``, None if nobody asked; where it is not, ``options`` are ramps that are, and ``loosest`` stands
-    where there are none.
+    """``seconds``, ``calls``: from the first stage on until the last is entered, None where it never is. ``left_s``:
+    seconds until then from where it stands (``reached``), None where it never is, or where it stands nowhere.
+    ``in_time``: whether ``seconds`` is within ``within_s``, None if nobody asked; where it is not, ``options`` are
+    ramps that are, and ``loosest`` stands where there are none.
     """
 
     about: About
     steps: Sequence[Step]
     seconds: float | None
     calls: int | None
+    reached: Reached | None
+    left_s: float | None
     within_s: float | None
     in_time: bool | None
     options: Sequence[Option]
@@ -168,7 +181,13 @@ async def setting(backend: Backend, rollout: str, branch: str | None = None, *, 
     )
     scenario = Scenario.of(policy, unit, truth, traffic, _stage(policy.ramp, wanted.start))
     standing = {state.share for state in at.states.values() if state.live}
-    return Setting(about=about, approve=at.policy.ramp.approve, standing=standing, scenario=scenario)
+    return Setting(
+        about=about,
+        approve=at.policy.ramp.approve,
+        standing=standing,
+        reached=_reached(at, unit, policy.ramp),
+        scenario=scenario,
+    )
 
 
 def plan(at: Setting, within_s: float | None = None) -> Planned:
@@ -181,11 +200,30 @@ def plan(at: Setting, within_s: float | None = None) -> Planned:
         steps=found.steps,
         seconds=found.seconds,
         calls=found.calls,
+        reached=at.reached,
+        left_s=None if at.reached is None else _left(found.steps, at.reached),
         within_s=within_s,
         in_time=in_time,
         options=options,
         loosest=_loosest(at) if in_time is False and not options else None,
     )
+
+
+def _reached(at: Standpoint, unit: str, ramp: Ramp) -> Reached | None:
+    members = at.members(unit)
+    share = share_of(members)
+    if mode_of(members) is not Mode.active or share not in ramp.stages:
+        return None
+    return Reached(share=share, seconds=max(0.0, at.now - max(state.entered_at for state in members)))
+
+
+def _left(steps: Sequence[Step], reached: Reached) -> float | None:
+    """Seconds until the last stage is entered: of the steps that are left, less what has passed of the first."""
+    ahead = [step.seconds for step in steps if step.target is not None and step.share >= reached.share]
+    spans = [span for span in ahead if span is not None]
+    if len(spans) < len(ahead):
+        return None
+    return max(0.0, spans[0] - reached.seconds) + sum(spans[1:]) if spans else 0.0
 
 
 def _options(at: Setting, within_s: float) -> tuple[Option, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,28 @@ def test_a_plan_as_json_has_the_same(run: Run) -> None:
     assert (found["in_time"], found["within_s"], found["options"]) == (True, 86_400, [])
     assert found["about"]["origins"]["traffic"] == "given"
     assert found["about"]["origins"]["latency_s"] == "recorded"
+
+
+def test_a_plan_tells_how_long_it_takes_from_where_the_branch_stands(run: Run, url: str) -> None:
+    words = ("plan", "profile", "orders", "--traffic", "100/s")
+    early = parsed(run(*words, "-o", "json"))
+    spans = {step["share"]: step["seconds"] for step in early["steps"]}
+    assert early["reached"]["share"] == 0.25
+    assert early["left_s"] == pytest.approx(spans[0.25] - early["reached"]["seconds"] + spans[0.5])
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE rollout_branch_states SET entered_at = entered_at - 86400")
+    assert parsed(run(*words, "-o", "json"))["left_s"] == pytest.approx(spans[0.5])
+    assert re.search(r"profile/orders is at 25%, for \S+ now: 100% in about 1\d", run(*words).stdout)
+
+
+def test_a_plan_of_what_was_rolled_back_begins_at_the_beginning(run: Run) -> None:
+    found = parsed(run("plan", "profile", "tickets", "--traffic", "100/s", "-o", "json"))
+    assert (found["reached"], found["left_s"]) == (None, None)
+    assert " is at " not in run("plan", "profile", "tickets", "--traffic", "100/s").stdout
+
+
+def test_a_ramp_that_leaves_out_where_the_branch_stands_tells_nothing_of_it(run: Run) -> None:
+    assert parsed(run("plan", "profile", *SHORT, "-o", "json"))["reached"] is None
 
 
 def test_traffic_and_rates_are_those_recorded_where_nobody_says_them(run: Run) -> None:
