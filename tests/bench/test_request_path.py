@@ -56,7 +56,7 @@ async def _writer(shadow: Wrapped, calls: int) -> float:
 
 def _rows(shadow: Wrapped, count: int) -> list[tuple[object, ...]]:
     at = shadow.runtime.time()
-    head = ("profile", at, 1, 1, "/profile/{id}", "GET", "0" * 16, 200, 0.001, 0.002, 0.001, 0.001, 0.001)
+    head = ("profile", at, 1, 1, "/profile/{id}", "GET", "0" * 16, 200, 0.001, 0.002, None, 0.001, 0.001, 0.001)
     return [head for _ in range(count)]
 
 
