@@ -118,6 +118,34 @@ async def test_a_caller_who_goes_away_cancels_and_nothing_is_an_error(traces: Tr
     assert traces.names == ["branch a", "call profile", "control profile", "fan_out profile"]
 
 
+@pytest.mark.parametrize("join", ["overlay", "replace"])
+async def test_a_call_that_is_cancelled_at_any_moment_leaves_no_span_open(traces: Traces, join: str) -> None:
+    async def looks(call: Call) -> Any:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return {"a": 1}
+
+    async def aggregate(call: Call, control: Any, parts: Any) -> Any:
+        await asyncio.sleep(0)
+        return parts["a"]
+
+    branch = Branch("a", looks, part="$", hedge=Hedge(after_s=0.0), retry=Retry(attempts=2))
+    before = trace.get_current_span()
+    async with running(rollout_of(branch, join=join, aggregate=aggregate), live=LIVE, tracing=traces.tracing) as world:
+        for moment in range(25):
+            call = asyncio.create_task(world.get())
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            await world.settled()
+            assert trace.get_current_span() is before
+        assert not call.cancelled()  # the last ones came too late
+        assert "hook:tracing" not in world.funnel.counts
+    assert traces.open == 0
+    assert len([span for span in traces.spans if span.name == "call profile"]) >= 24
+
+
 async def test_a_shadow_that_the_shutdown_stops_ends_with_it(traces: Traces) -> None:
     rollout = rollout_of(Branch("a", giving(1, after_s=9.0), part="$.a"), budget=Budget(latency_s=60.0))
     async with running(rollout, tracing=traces.tracing) as world:
