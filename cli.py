@@ -40,6 +40,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group(
     cls=Doors,
     context_settings={**HELP, "obj": shell.registered},
+    sections={
+        "See": "status show check history diff cost report serve",
+        "Steer": "promote rollback pause resume reset approve flag",
+        "Look ahead": "plan simulate whatif",
+        "Set up": "demo init apply config db controller notify dashboards doctor",
+        "Keep house": "audit purge completion schema",
+    },
     epilog="Tab completes names and options: rollout completion --help. What --output json prints: rollout schema.",
 )
 @click.version_option(package_name="rollout-kit", prog_name="rollout")
@@ -74,7 +81,7 @@ def status(ctx: click.Context, name: str | None, watch: bool, every_s: float, ur
 @watching()
 @reading(look.show)
 def show(name: str, watch: bool, every_s: float, url: str, output: str) -> None:
-    """One rollout in detail: gates, evidence, the funnel, what differs.
+    """One rollout: gates, evidence, what differs, what is dropped.
 
     With --watch it follows the database until Ctrl-C: a screen on a terminal, a line for each change elsewhere.
     """

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -56,7 +56,21 @@ class Exit(IntEnum):
 
 
 class Doors(click.Group):
-    """A group whose commands tell errors of the toolkit as one block on stderr, never as a traceback."""
+    """A group whose commands tell errors of the toolkit as one block on stderr, never as a traceback. ``sections``: its
+    commands in the help, by heading; without any, all of them by name."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, str] | None = None, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.sections = {heading: names.split() for heading, names in (sections or {}).items()}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.sections:
+            super().format_commands(ctx, formatter)
+            return
+        room = formatter.width - 4 - max(map(len, self.commands))
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(room)) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

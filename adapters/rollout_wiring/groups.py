@@ -224,7 +224,7 @@ def audit_verify(ctx: click.Context, name: str | None, url: str, output: str) ->
 
 @click.group(cls=Doors)
 def dashboards() -> None:
-    """Grafana dashboards, Prometheus rules and alerts, as they ship with the toolkit."""
+    """Grafana dashboards, Prometheus rules and alerts to export."""
 
 
 @dashboards.command("export")

@@ -62,7 +62,7 @@ def targets_of(webhook: str | None, secret: str | None, slack: str | None) -> li
 
 @click.group(cls=Doors)
 def notify() -> None:
-    """Who is told of transitions, and of approvals that are waited for."""
+    """Who is told of transitions and of waiting approvals."""
 
 
 @notify.command("test")

@@ -101,9 +101,10 @@ def plan(
     output: str,
     **supposed: Any,
 ) -> None:
-    """How long a ramp takes, step by step, for a healthy branch; and how bad a branch each step would let through.
+    """How long a ramp takes, step by step, and from here on.
 
-    From the gates in force, on average. Exits 3 when the ramp does not fit --within, or never comes to its end.
+    Of a healthy branch; and how bad a branch each step would let through. From the gates in force, on average. Exits 3
+    when the ramp does not fit --within, or never comes to its end.
     """
     at = _setting(url, name, branch, Wanted(**supposed))
     with busy(f"planning {name} …"):
@@ -165,10 +166,10 @@ def plan(
 def simulate(
     name: str, branch: str | None, runs: int, seed: int | None, url: str, output: str, **supposed: Any
 ) -> None:
-    """Replay the ramp in virtual time, many times over, against a truth that you choose.
+    """Replay the ramp many times, against a truth of your choice.
 
-    Prints how often it completes, is rolled back (and why), or stays undecided. With the gates and the ramp in force,
-    and the same judgement as the controller's.
+    In virtual time. Prints how often it completes, is rolled back (and why), or stays undecided. With the gates and the
+    ramp in force, and the same judgement as the controller's.
     """
     if supposed["drift"] is not None and supposed["errors"] is not None:
         raise click.UsageError("--drift says how many of control's calls fail. Leave --errors out.")

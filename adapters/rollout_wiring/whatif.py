@@ -107,11 +107,11 @@ def whatif(
     url: str,
     output: str,
 ) -> None:
-    """What other timeouts, fewer branches or another threshold would have made of the calls recorded in shadow.
+    """What another setting would have made of the recorded calls.
 
-    Replays each of them: latency, completeness, tokens, dollars, mismatches, with intervals of 95 %, beside what is in
-    force; and which soft timeouts are worth having. What the records cannot tell is "unknown", with what to record to
-    know it.
+    Other timeouts, fewer branches, another threshold. Replays each call of the shadow: latency, completeness, tokens,
+    dollars, mismatches, with intervals of 95 %, beside what is in force; and which soft timeouts are worth having. What
+    the records cannot tell is "unknown", with what to record to know it.
     """
     setting = Setting(
         soft_s=_once("--soft-timeout", soft),

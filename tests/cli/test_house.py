@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from rollout_render.doors import Exit
+from rollout_render.doors import Doors, Exit
 from tests.cli.conftest import Run, commands, parsed
 
 
@@ -35,6 +35,15 @@ def test_every_option_names_its_variable(path: tuple[str, ...], command: click.C
             assert option.envvar, f"{' '.join(path)} {option.opts[0]}"
             assert str(option.envvar).startswith("ROLLOUT_")
             assert option.help
+
+
+def test_the_help_has_every_command_once_and_cuts_none_of_their_sentences() -> None:
+    assert isinstance(cli.main, Doors)
+    listed = [name for names in cli.main.sections.values() for name in names]
+    assert sorted(listed) == sorted(cli.main.commands)
+    told = CliRunner().invoke(cli.main, ["-h"], terminal_width=80).stdout
+    assert "..." not in told.partition("See:")[2]
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_every_command_of_the_issue_is_there() -> None:
