@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rollout.domain.gates import Finding
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_evidence import EvidencePoint, UnitEvidence, account_of, of_account
 from rollout.domain.standing import Standing
 from rollout.domain.state import Mode
@@ -67,9 +67,12 @@ def meters(standing: Standing) -> Text:
     ]
     if ways and standing.mode is not Mode.rolled_back:
         least = min(ways)
+        said = "shown" if least == 1 else f"{least:.0%}"
+        if any(finding.grade is Grade.error for finding in standing.findings):
+            said += ", but a gate cannot judge"
         line.append("   step ", style="dim")
-        line.append(words.meter(least), style=GOOD if least == 1 else DATA)
-        line.append(" shown" if least == 1 else f" {least:.0%}")
+        line.append(words.meter(least), style=GOOD if said == "shown" else DATA)
+        line.append(f" {said}")
     return line
 
 

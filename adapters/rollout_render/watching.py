@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.text import Text
 from rich.tree import Tree
 
+from rollout.domain.durations import duration_text
 from rollout.domain.report_evidence import UnitEvidence
 from rollout.domain.report_values import Point
 from rollout.domain.standing import Standing
@@ -78,7 +79,7 @@ def show(seen: Shown, *, roomy: bool) -> RenderableType:
 
 def foot(every_s: float, trouble: str) -> RenderableType:
     """The last lines: what keeps the screen from being true, and how to leave it."""
-    leave = Text(f"a look every {every_s:g} s and at every change · Ctrl-C ends", style="dim")
+    leave = Text(f"a look every {duration_text(every_s)} and at every change · Ctrl-C ends", style="dim")
     if not trouble:
         return leave
     said = cell(f"The database cannot be asked now; this is what was seen last. {trouble}", f"bold {BAD}")

@@ -75,6 +75,7 @@ def test_a_branch_tells_its_ramp_its_evidence_and_what_comes_next(status: look.S
     assert re.search(r"tickets  shadow  ■□□□□□  rolled back\n", text)
     assert re.search(r"rollback █{10} [\d,]+ : 1 of 300 : 1\n", text)
     assert re.search(r"not ready ░+ 1 : [\d.]+ of 300 : 1   step ██████████ shown", text)
+    assert "step ██████████ shown, but a gate cannot judge" in text  # what summary costs
     assert "profile=on for alice" in text
 
 
@@ -125,7 +126,7 @@ def test_what_is_too_tall_is_cut_and_says_so_and_the_foot_stays(lines: int, heig
     body = Text("\n".join(f"line {number}" for number in range(lines)))
     found = printed(watching.Fitted([body], watching.foot(1.0, "")), 80, height, fitted=True)
     assert len(found) <= height
-    assert found[height - 1].startswith("a look every 1 s")
+    assert found[height - 1].startswith("a look every 1s")
     if lines < height:
         assert f"line {lines - 1}" in found
     else:
@@ -142,7 +143,7 @@ def test_a_database_that_is_away_is_told_above_the_foot() -> None:
     lines = printed(watching.foot(2.0, "the disk is full"), 120)
     assert "cannot be asked now" in lines[0]
     assert "the disk is full" in lines[0]
-    assert lines[-1].startswith("a look every 2 s")
+    assert lines[-1].startswith("a look every 2s")
 
 
 # Words and colours
