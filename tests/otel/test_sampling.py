@@ -42,7 +42,7 @@ def is_sampled(traceparent: str) -> bool:
 
 
 @pytest.mark.parametrize("live", [{"orders": 1.0}, None], ids=["live", "shadow"])
-@pytest.mark.parametrize("sampler", [ALWAYS_OFF, DEFAULT_OFF], ids=str)
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, DEFAULT_OFF], ids=["always off", "default off"])
 async def test_where_nothing_is_sampled_there_are_no_spans_and_those_below_know(
     tmp_path: Path, live: dict[str, float] | None, sampler: Sampler
 ) -> None:
@@ -52,7 +52,7 @@ async def test_where_nothing_is_sampled_there_are_no_spans_and_those_below_know(
     assert not is_sampled(sent)
 
 
-@pytest.mark.parametrize("otherwise", [DEFAULT_ON, ALWAYS_ON], ids=str)
+@pytest.mark.parametrize("otherwise", [DEFAULT_ON, ALWAYS_ON], ids=["default on", "always on"])
 async def test_shadows_alone_are_dropped(tmp_path: Path, otherwise: Sampler) -> None:
     traces = Traces(ShadowSampler(otherwise))
     await sent_by(tmp_path, traces)
@@ -67,7 +67,9 @@ async def test_live_calls_are_kept_by_the_sampler_for_shadows(tmp_path: Path) ->
     assert is_sampled(sent)
 
 
-@pytest.mark.parametrize("sampler", [DEFAULT_ON, ShadowSampler(DEFAULT_ON, share=1.0)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [DEFAULT_ON, ShadowSampler(DEFAULT_ON, share=1.0)], ids=["default on", "shadows too"]
+)
 @pytest.mark.parametrize(("flag", "shadows"), [("01", ["shadow profile"]), ("00", [])])
 async def test_a_shadow_is_kept_with_its_request(
     tmp_path: Path, sampler: Sampler, flag: str, shadows: list[str]
