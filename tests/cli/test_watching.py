@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import sys
@@ -18,6 +19,7 @@ from rollout_render.doors import Exit
 from tests.cli.conftest import Run
 
 ROLLOUT = Path(sys.executable).parent / "rollout"
+PATIENCE_S = 60.0  # then it hangs
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -25,6 +27,7 @@ def test_a_window_that_changes_is_drawn_anew_and_the_terminal_is_given_back(url:
     environment = {"ROLLOUT_DATABASE_URL": url, "TERM": "xterm-256color", "ROLLOUT_INTERVAL": "1h"}
     process, screen = pty.fork()
     if process == 0:  # the child
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # where the suite runs in the background, it is ignored
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
         os.execve(ROLLOUT, ["rollout", "status", "--watch"], environment)
     read_until(screen, lambda text: "Ctrl-C ends" in text)
@@ -45,6 +48,7 @@ def read_until(screen: int, enough: Callable[[str], bool]) -> str:
     """What a terminal shows until it is enough, or until nobody writes to it any more."""
     text = ""
     while not enough(text):
+        assert select.select([screen], [], [], PATIENCE_S)[0], f"nothing more is written after {text[-500:]!r}"
         try:
             more = os.read(screen, 65_536)
         except OSError:  # Linux says so when the other end is closed
