@@ -50,7 +50,7 @@ class Entrance:
             return self._answers.refuse(request, 403, "Not from this page", why)
         if request.match_info.handler in self._open_to_all:
             return await handler(request)
-        if hdrs.AUTHORIZATION in request.headers and (wait_s := self._wait_s(request)) > 0:
+        if _bearer(request) is not None and (wait_s := self._wait_s(request)) > 0:
             return self._too_often(request, wait_s)
         guest = self._guest(request)
         if guest is None:
@@ -62,10 +62,10 @@ class Entrance:
         """Who it is: by cookie, by a bearer's token, or, where no token is declared, somebody of this machine."""
         if not self._page.closed:
             return Guest(role=Role.view, name="")
-        if hdrs.AUTHORIZATION not in request.headers:
+        token = _bearer(request)
+        if token is None:
             return self._tokens.guest(request.cookies.get(COOKIE, ""), time.time())
-        scheme, _, token = request.headers[hdrs.AUTHORIZATION].partition(" ")
-        role = self._tokens.role_of(token.strip()) if scheme.lower() == "bearer" else None
+        role = self._tokens.role_of(token)
         if role is None:
             self._wrong(request)
             return None
@@ -88,9 +88,9 @@ class Entrance:
 
     async def signed_in(self, request: web.Request) -> web.Response:
         """Take a token once, and give a cookie for it."""
-        if (wait_s := self._wait_s(request)) > 0:
-            return self._too_often(request, wait_s)
         form = await form_of(request)
+        if (wait_s := self._wait_s(request)) > 0:  # not before: many forms may be on their way at once
+            return self._too_often(request, wait_s)
         name = " ".join(form.get("name", "").split())[:_LONGEST_NAME]
         onward = form.get("onward", "")
         role = self._tokens.role_of(form.get("token", "").strip())
@@ -125,7 +125,7 @@ class Entrance:
 
     def _onward(self, path: str) -> str:
         """Where to go after signing in: nowhere but here."""
-        return path if path.startswith(f"{self._page.path}/") else self._page.path
+        return path if path.startswith(f"{self._page.path}/") and path.isprintable() else self._page.path
 
     # ---- wrong tokens
 
@@ -145,7 +145,15 @@ class Entrance:
 
 def _is_meant(request: web.Request) -> bool:
     """No browser sends a bearer's token by itself, so a request that has one is meant."""
-    return hdrs.AUTHORIZATION in request.headers or is_from_this_page(request)
+    return _bearer(request) is not None or is_from_this_page(request)
+
+
+def _bearer(request: web.Request) -> str | None:
+    """The token of a bearer. Of any other scheme there is none: a proxy in front may ask for a password, which browsers
+    then send by themselves.
+    """
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _peer(request: web.Request) -> str:

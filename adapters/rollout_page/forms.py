@@ -22,4 +22,6 @@ async def form_of(request: web.Request) -> dict[str, str]:
             posted = await request.post()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the form did not arrive\n") from None
+    except (LookupError, UnicodeDecodeError):
+        raise web.HTTPUnsupportedMediaType(text="the form is not in the charset that it names\n") from None
     return {name: value for name, value in posted.items() if isinstance(value, str)}

@@ -44,7 +44,10 @@ async def test_a_stranger_is_led_to_the_form_and_back(path: str) -> None:
         assert (await ann.get(path)).status == 200
 
 
-@pytest.mark.parametrize("onward", ["https://evil.example/", "//evil.example", "/other", "/rolloutx", "javascript:1"])
+@pytest.mark.parametrize(
+    "onward",
+    ["https://evil.example/", "//evil.example", "/other", "/rolloutx", "javascript:1", "/rollout/\r\nSet-Cookie: a=b"],
+)
 async def test_signing_in_leads_nowhere_else(onward: str) -> None:
     async with served() as page, page.visitor() as ann:
         answer = await ann.post("/rollout/sign-in", {"token": VIEW, "name": "ann", "onward": onward})
@@ -72,6 +75,44 @@ async def test_a_wrong_token_is_refused_and_after_five_a_right_one_too() -> None
         answer = await ann.sign_in()
         assert answer.status == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 61
+
+
+async def test_guesses_that_are_under_way_together_are_no_way_around_the_limit() -> None:
+    async with served() as page:
+        connections = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(8)]
+        body = b"name=eve&token=a-wrong-token-of-somebody"
+        for reader, writer in connections:
+            writer.write(
+                b"POST /rollout/sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: same-origin\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n"
+                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            assert b"100" in await reader.readuntil(b"\r\n\r\n")  # it is let in, and waits for its form
+        statuses = []
+        for reader, writer in connections:
+            writer.write(body)
+            statuses.append(int((await reader.read()).split()[1]))
+            writer.close()
+        assert statuses == [403] * 5 + [429] * 3
+
+
+async def test_a_password_that_a_proxy_asks_for_is_no_token_and_keeps_nobody_out() -> None:
+    async with served() as page, page.visitor() as ann:
+        basic = {"Authorization": "Basic b3A6b3A="}
+        for _ in range(6):
+            assert (await ann.get("/rollout", **basic)).status == 303
+        assert (await ann.post("/rollout/sign-in", {"token": OPERATE, "name": "ann"}, **basic)).status == 303
+        assert (await ann.get("/rollout", **basic)).status == 200
+        form = {**await ann.form(), "event": "pause"}
+        assert (await ann.post("/rollout/r/profile", form, **basic, **{"Sec-Fetch-Site": "cross-site"})).status == 403
+        assert (await ann.post("/rollout/r/profile", form, **basic)).status == 303
+
+
+@pytest.mark.parametrize(("charset", "body"), [("no-such", b"name=ann"), ("utf-8", b"name=\xff")])
+async def test_a_form_that_cannot_be_read_is_refused(charset: str, body: bytes) -> None:
+    async with served() as page, page.visitor() as eve:
+        kind = f"application/x-www-form-urlencoded; charset={charset}"
+        assert (await eve.post("/rollout/sign-in", body, **{"Content-Type": kind})).status == 415
 
 
 async def test_a_bearer_is_no_way_around_the_limit_and_a_session_is_not_in_its_way() -> None:
