@@ -122,12 +122,12 @@ def _of_options(app: web.Application, tick_s: Any, drain_s: Any, metrics_path: A
 
 
 def _page_taken(app: web.Application, page: Any) -> Iterator[Problem]:
-    """That a route answers where the page would be: it comes first, so the page would never be seen."""
+    """That a route answers where the page would be: it comes first, so the page would never be seen. One that takes any
+    path is asked after it, for aiohttp begins with what says most of a path.
+    """
     path = getattr(page, "path", page)
     for route in all_routes(app):
-        info = route.route.resource.get_info() if route.route.resource is not None else {}
-        pattern = info.get("pattern")
-        if route.path == path or route.path.startswith(f"{path}/") or (pattern is not None and pattern.fullmatch(path)):
+        if route.path == path or route.path.startswith(f"{path}/"):
             yield Problem("page", f"{path} is taken by the route {route.path}", "choose another path")
             return
 
