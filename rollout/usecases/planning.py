@@ -218,7 +218,11 @@ def _reached(at: Standpoint, unit: str, ramp: Ramp) -> Reached | None:
 
 
 def _left(steps: Sequence[Step], reached: Reached) -> float | None:
-    """Seconds until the last stage is entered: of the steps that are left, less what has passed of the first."""
+    """Seconds until the last stage is entered: of the steps that are left, less what has passed of the first. None too
+    where the plan comes to no such stage.
+    """
+    if reached.share not in {step.share for step in steps}:
+        return None
     ahead = [step.seconds for step in steps if step.target is not None and step.share >= reached.share]
     spans = [span for span in ahead if span is not None]
     if len(spans) < len(ahead):

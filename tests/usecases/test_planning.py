@@ -14,7 +14,7 @@ from rollout.domain.histogram import Histogram, bucket_of
 from rollout.domain.ramp import Ramp
 from rollout.errors import Refused, UnknownName
 from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_batch, sample_block, sample_policy
-from rollout.usecases.planning import Setting, Wanted, plan, setting, simulate
+from rollout.usecases.planning import Reached, Setting, Wanted, plan, setting, simulate
 
 HOUR = 3_600
 WALL = 1_767_614_400.0
@@ -178,6 +178,14 @@ async def test_a_plan_that_fits_offers_nothing_else() -> None:
     assert plan(at).in_time is None
     found = plan(at, 86_400.0)
     assert (found.in_time, found.options, found.loosest) == (True, (), None)
+
+
+async def test_where_the_plan_never_comes_to_the_stage_that_is_reached_nobody_knows_what_is_left() -> None:
+    ramp = Ramp.parse("shadow 50% 100%", soak="1m")
+    at = await of(await registered(gates=(gates.mismatches(at_most=0.001),), ramp=ramp), mismatches=0.5)
+    found = plan(replace(at, reached=Reached(share=0.5, seconds=60.0)))
+    assert [step.share for step in found.steps] == [0.0]
+    assert (found.seconds, found.left_s) == (None, None)
 
 
 async def test_a_plan_that_does_not_fit_offers_what_does_with_the_approvals_that_are_left() -> None:
