@@ -18,7 +18,7 @@ from rollout.domain.whatif import estimate
 from rollout.domain.whatif.estimate import Interval, figure, mean, quantile_of, share
 from rollout.domain.whatif.frontier import SETTINGS, Point, as_seconds, frontier
 from rollout.domain.whatif.prediction import Unknown, check, predict
-from rollout.domain.whatif.recorded import OK, Past, RecordedCall, RecordedRun
+from rollout.domain.whatif.recorded import OK, Past, RecordedCall, RecordedRun, quantile
 from rollout.domain.whatif.remedies import never_ran, unanswered
 from rollout.domain.whatif.replay import Beyond, Doubt, Replayed, replay
 from rollout.domain.whatif.setting import Setting, rules_of
@@ -374,6 +374,13 @@ def test_figures_of_one_kind_of_call_are_those_of_the_call() -> None:
     assert found.mismatched is not None
     assert (found.mismatched.value, found.fell_back.value, found.unknown) == (0.0, 0.0, ())
     assert found.complete.low == pytest.approx(50 / (50 + 1.96**2))
+
+
+@pytest.mark.parametrize(
+    ("n", "q", "place"), [(1, 0.5, 1), (4, 0.75, 3), (20, 0.95, 19), (21, 0.95, 20), (100, 0.07, 7)]
+)
+def test_a_quantile_of_the_past_is_the_least_that_has_the_share_at_or_below_it(n: int, q: float, place: int) -> None:
+    assert quantile([float(number) for number in range(1, n + 1)], q) == place
 
 
 def test_a_quantile_next_to_all_of_it_has_no_end_however_weights_are_rounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from rollout.domain.comparison import Outcome
@@ -105,4 +106,4 @@ class Past:
 
 def quantile(rising: Sequence[float], q: float) -> float:
     """The smallest of at least one value below which, or at which, a share ``q`` of them lies."""
-    return rising[min(len(rising) - 1, max(0, round(q * len(rising) + 0.5) - 1))]
+    return rising[min(len(rising) - 1, max(0, ceil(q * len(rising) * (1 - 1e-12)) - 1))]
