@@ -13,7 +13,7 @@ from typing import Final
 from rollout_render.clean import clean
 
 _MARKUP: Final = re.compile(r"[\\`*_\[\]<>#|~@$&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
-_NAMING: Final = re.compile(r"([@#])(?=\w)|(:)(?=[A-Za-z+_-])")
+_NAMING: Final = re.compile(r"([@#])(?=\w)|(:)(?=[A-Za-z+_-])|(?<![^\W_])(GH-)(?=\d)", re.IGNORECASE)
 
 
 def prose(text: object, limit: int = 300) -> str:

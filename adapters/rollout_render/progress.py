@@ -12,7 +12,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Final
 
 from rollout_render.clean import clean
-from rollout_render.terminal import console
+from rollout_render.terminal import cell, console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def progress(what: str, total: int, *, after_s: float = SOON_S) -> Iterator[Call
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = Progress(*columns, console=screen, transient=True)
     task = shown.add_task(clean(what, 60), total=total)
     with _late(shown, after_s):
@@ -45,7 +45,7 @@ def busy(what: str, *, after_s: float = SOON_S) -> Iterator[None]:
     if not _looked_at(screen):
         yield
         return
-    with _late(screen.status(clean(what, 60)), after_s):
+    with _late(screen.status(cell(what, limit=60)), after_s):
         yield
 
 

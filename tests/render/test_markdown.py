@@ -105,11 +105,11 @@ def test_no_text_gets_out_of_its_cell(text: str) -> None:
         assert tags_of(table) == []
 
 
-@pytest.mark.parametrize("name", ["@ann", "see #12", ":tada:", "org/repo#3"])
+@pytest.mark.parametrize("name", ["@ann", "see #12", ":tada:", "org/repo#3", "(GH-12)", "gh-3"])
 def test_github_finds_nobody_to_call_in_prose(name: str) -> None:
     shown = "".join(token.content for token in walked(READER.parseInline(prose(name))) if token.type == "text")
     assert shown.replace("\u200b", "") == name
-    assert not re.search(r"@\w|#\d|:\w+:", shown)
+    assert not re.search(r"@\w|#\d|:\w+:|GH-\d", shown, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("address", ["https://evil.example", "www.evil.example", "a@evil.example"])

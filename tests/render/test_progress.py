@@ -53,6 +53,15 @@ def test_a_bar_tells_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().endswith("\x1b[2K")
 
 
+def test_a_name_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, "of [/x]")
+    with progress.busy("digging of [/x]", after_s=0.0):
+        assert terminal.shows.wait(30)
+    terminal.shows.clear()
+    with progress.progress("digging of [/x]", 4, after_s=0.0):
+        assert terminal.shows.wait(30)
+
+
 def test_work_that_is_done_at_once_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_terminal(monkeypatch)
     with progress.busy("digging", after_s=3_600.0):
