@@ -27,7 +27,6 @@ def test_a_window_that_changes_is_drawn_anew_and_the_terminal_is_given_back(url:
     environment = {"ROLLOUT_DATABASE_URL": url, "TERM": "xterm-256color", "ROLLOUT_INTERVAL": "1h"}
     process, screen = pty.fork()
     if process == 0:  # the child
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # where the suite runs in the background, it is ignored
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
         os.execve(ROLLOUT, ["rollout", "status", "--watch"], environment)
     read_until(screen, lambda text: "Ctrl-C ends" in text)

@@ -112,7 +112,7 @@ def test_every_screen_fits_its_terminal_and_nothing_is_cut(ask: Run, columns: in
 
 
 def test_only_so_many_trials_are_read_as_are_wanted(ask: Run) -> None:
-    assert "the newest 100 of 400 stored trials" in ask("--most", "100").stdout
+    assert "the newest 100 of 400 stored trials" in ask("--most", "100", env={"COLUMNS": "120"}).stdout
 
 
 @pytest.mark.parametrize(
