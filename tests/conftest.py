@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.postgres import PostgresServer, running_postgres
 
-
 # A shell that starts the suite in the background has it ignore Ctrl-C, and so would every process of ours that a test
 # interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
