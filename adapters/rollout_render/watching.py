@@ -111,7 +111,7 @@ def _branch(
     ramp = Text(words.steps(branch.stage, branch.stages, on=branch.share > 0 or branch.shadow))
     line = Text.assemble(name, "  ", f"{branch.at:<6}  ", ramp, "  ", branch.word.text)
     line.stylize(STYLES[branch.word], len(name) + 10)
-    if ahead := words.ahead(branch, at, rollout.calls_per_s):
+    if ahead := words.ahead(branch, at, rollout.evidence_per_s):
         line.append(f"  {ahead}", style="")
     return Group(line, cell(branch.why, "dim"), *shared)
 

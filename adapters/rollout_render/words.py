@@ -233,12 +233,12 @@ def meter(part: float, width: int = 10) -> str:
     return ("█" * max(int(part * width), part > 0)).ljust(width, "░")
 
 
-def ahead(branch: Standing, now: float, calls_per_s: float) -> str:
-    """What comes next, and when at the earliest: ``"next 50% in about 12m, deadline in 2h"``; ``""`` where nothing
-    does. ``now``: epoch seconds, database's clock."""
+def ahead(branch: Standing, now: float, evidence_per_s: float | None) -> str:
+    """What comes next, and when: ``"next 50% in about 12m, deadline in 2h"``; ``""`` where nothing does. ``now``: epoch
+    seconds, database's clock. ``evidence_per_s``: as of a ``RolloutStatus``."""
     parts = []
     if branch.mode is Mode.active and branch.next:
-        left_s = _left(branch, calls_per_s)
+        left_s = _left(branch, evidence_per_s)
         soon = "" if left_s is None else " in about " + duration_text(left_s) if left_s else " now"
         parts.append(f"next {branch.next}{soon}")
     if branch.deadline_at is not None and branch.deadline_at > now:
@@ -246,7 +246,7 @@ def ahead(branch: Standing, now: float, calls_per_s: float) -> str:
     return ", ".join(parts)
 
 
-def _left(branch: Standing, calls_per_s: float) -> float | None:
+def _left(branch: Standing, evidence_per_s: float | None) -> float | None:
     """Seconds to the next step as far as soak and evidence decide; None where something else does, or nobody knows."""
     if branch.word is Word.ready:
         return 0.0
@@ -254,9 +254,11 @@ def _left(branch: Standing, calls_per_s: float) -> float | None:
         return None
     doubts = [finding.more_calls for finding in branch.findings if finding.grade is Grade.doubt]
     known = [calls for calls in doubts if calls is not None]
-    if len(known) < len(doubts) or (known and not calls_per_s):
+    if len(known) < len(doubts):
         return None
-    return max(branch.left_s, max(known, default=0) / calls_per_s if known else 0.0)
+    if not known:
+        return branch.left_s
+    return max(branch.left_s, max(known) / evidence_per_s) if evidence_per_s else None
 
 
 def steps(stage: int, stages: int, *, on: bool = True) -> str:

@@ -31,7 +31,11 @@ CONTROLLER = "controller"  # the name of the lease of whoever decides
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutStatus:
-    """One rollout in a few lines. ``calls``: per step of ``step_s`` seconds over the last minutes, oldest first."""
+    """One rollout in a few lines. ``calls``: per step of ``step_s`` seconds over the last minutes, oldest first.
+
+    ``evidence_per_s``: so many calls a second the gates see at least; None where each caller counts once, as nobody
+    knows how many are new.
+    """
 
     name: str
     word: Word
@@ -42,6 +46,7 @@ class RolloutStatus:
     calls: Sequence[int]
     step_s: int
     calls_per_s: float
+    evidence_per_s: float | None
     overrides: Sequence[FlagOverride]
     flag_failures: Mapping[str, int]  # over the same minutes: flags that were off for want of an answer, by reason
 
@@ -237,6 +242,7 @@ async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutSta
     newest = int(snapshot.now - policy.settle_s) // step_s * step_s
     calls = [by_step.get(at, 0) for at in range(newest - step_s * (points - 1), newest, step_s)]
     minute = calls[-12:]
+    calls_per_s = sum(minute) / (len(minute) * step_s)
     return RolloutStatus(
         name=name,
         word=worst(standings),
@@ -246,7 +252,8 @@ async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutSta
         branches=standings,
         calls=tuple(calls),
         step_s=step_s,
-        calls_per_s=sum(minute) / (len(minute) * step_s),
+        calls_per_s=calls_per_s,
+        evidence_per_s=None if policy.scores_keys else calls_per_s * policy.sample,
         overrides=tuple(flag for flag in snapshot.flags if flag.flag in _flags(policy)),
         flag_failures=whole.starting("flag:"),
     )

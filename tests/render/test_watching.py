@@ -168,6 +168,17 @@ def test_what_comes_next_and_when(status: look.Status) -> None:
     ):
         assert words.ahead(branch, 100.0, 10.0) == said
     assert words.ahead(replace(soaking, findings=[doubt]), 100.0, 0.0) == "next 50%"
+    assert words.ahead(replace(soaking, findings=[doubt]), 100.0, None) == "next 50%"
+    assert words.ahead(soaking, 100.0, None) == "next 50% in about 1m30s"
+
+
+def test_how_many_calls_it_takes_says_nothing_of_time_where_callers_are_counted(status: look.Status) -> None:
+    (rollout,) = status.rollouts
+    doubt = replace(rollout.branches[0].findings[0], grade=Grade.doubt, more_calls=6_000)
+    orders = replace(rollout.branches[0], word=Word.holding, findings=[doubt])
+    for per_s, said in ((None, False), (10.0, True)):
+        seen = replace(rollout, branches=[orders], calls_per_s=10.0, evidence_per_s=per_s)
+        assert ("in about 10m" in " ".join(printed(watching.status(replace(status, rollouts=[seen])), 120))) is said
 
 
 @given(st.floats(0, 1), st.integers(1, 40))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rollout.domain.evidence import Figures
 from rollout.domain.standing import Word
 from rollout.domain.state import Mode
 from rollout.errors import UnknownName
@@ -39,6 +40,22 @@ async def test_status_of_a_branch_that_was_rolled_back_shows_what_was_found_then
     (rollout,) = (await look.status(backend)).rollouts
     tickets = next(branch for branch in rollout.branches if branch.branch == "tickets")
     assert [finding.gate for finding in tickets.findings if finding.grade == "breach"] == ["mismatches"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "evidence_per_s"),
+    [({}, 10.0), ({"sample": 0.1}, 1.0), ({"keyed": True}, None), ({"keyed": True, "sticky": False}, 10.0)],
+)
+async def test_evidence_grows_by_the_calls_that_are_drawn_and_nobody_knows_by_how_many_new_callers(
+    policy: dict[str, Any], evidence_per_s: float | None
+) -> None:
+    wall = 1_767_614_400
+    backend = memory_backend(ManualClock(wall=float(wall)))
+    await backend.state.register(sample_policy(**policy), "me")
+    await backend.ledger.append(sample_batch(sample_block(wall - 30, "*", Figures({"calls": 600}), unit="")))
+    (rollout,) = (await look.status(backend)).rollouts
+    assert rollout.calls_per_s == 10.0
+    assert rollout.evidence_per_s == (None if evidence_per_s is None else pytest.approx(evidence_per_s))
 
 
 async def test_an_unknown_rollout_offers_the_nearest_name(backend: Backend) -> None:
