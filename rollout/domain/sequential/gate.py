@@ -129,7 +129,12 @@ class SequentialGate:
         """What was seen of the part that speaks most against the branch, and the limit in force, not that of a step."""
         part = max(self._parts, key=lambda part: part.log_e)
         odds = exp(min(part.log_e, _MOST_LOG_E))
-        return f"{part.sight(replace(stage, target=None)).said}; odds of {odds:,.0f} : 1 against it"
+        sight = part.sight(replace(stage, target=None))
+        allowed = sight.limit if sight.baseline is None else sight.baseline
+        # What began late is found by what was counted since; on the whole it may not show.
+        hidden = sight.observed is not None and allowed is not None and sight.observed <= allowed
+        said = f"{sight.said}, but more for a while" if hidden else sight.said
+        return f"{said}; odds of {odds:,.0f} : 1 against it"
 
     def _may_yet_be_safe(self, stage: Stage) -> bool:
         """Whether what shows that a step is safe is worth more than what speaks against the branch: in shadow, where

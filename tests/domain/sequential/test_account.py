@@ -54,6 +54,26 @@ def test_a_candidate_that_fails_more_often_than_control_is_a_breach() -> None:
     assert finding.bound
 
 
+def test_a_breach_that_began_late_is_told_as_one_that_the_whole_does_not_show() -> None:
+    dice = random.Random(1)
+    specs = (gates.mismatches(at_most=0.02),)
+    rates = [0.0] * 200 + [0.5] * 4
+    blocks = (pairs(dice, second, 50, 0.0, 0.0, mismatched=rate) for second, rate in enumerate(rates))
+    finding = only(fed(blocks, specs=specs))
+    assert finding.grade is Grade.breach
+    assert finding.observed is not None
+    assert finding.observed < 0.02
+    assert "at most 2% allowed, but more for a while; odds of" in finding.why
+
+
+def test_a_breach_that_the_whole_shows_is_told_plainly() -> None:
+    dice = random.Random(1)
+    specs = (gates.mismatches(at_most=0.02),)
+    finding = only(fed((pairs(dice, second, 50, 0.0, 0.0, mismatched=0.5) for second in range(4)), specs=specs))
+    assert finding.grade is Grade.breach
+    assert "for a while" not in finding.why
+
+
 def test_a_candidate_that_fails_less_often_is_none() -> None:
     """The same figures with the arms swapped."""
     dice = random.Random(1)
