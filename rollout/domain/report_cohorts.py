@@ -46,7 +46,9 @@ def _labels(sampled: Sequence[Sampled]) -> list[Kind]:
 
 
 def _label(name: str) -> Kind:
-    return name, lambda trial: trial.labels.get(name)
+    """A label that is called as a kind of ours stays apart from it."""
+    kind = f"label {name}" if name in dict(_OWN) else name
+    return kind, lambda trial: trial.labels.get(name)
 
 
 def _cohort(kind: str, name: str, sampled: Sequence[Sampled], whole: float) -> Cohort:

@@ -214,6 +214,14 @@ def test_labels_are_cohorts_too_and_a_trial_without_one_is_in_none_of_it() -> No
     assert sum(one.trials for (kind, _), one in found.items() if kind == "plan") == 2
 
 
+def test_a_label_that_is_called_route_is_not_the_route() -> None:
+    found = cohorts(sampled(sample_trial(labels={"route": "north"})))
+    assert [(one.kind, one.name) for one in found if "route" in one.kind] == [
+        ("route", "/profile/{id}"),
+        ("label route", "north"),
+    ]
+
+
 def test_only_the_most_frequent_labels_are_cohorts() -> None:
     many = [sample_trial(labels={f"label-{n}": "x" for n in range(number)}) for number in range(1, 40)]
     kinds = [one.kind for one in cohorts(sampled(*many))]
