@@ -27,7 +27,7 @@ from rollout.engine.station import stations_of
 from rollout.engine.timers import Timers, clock_of
 from rollout.errors import DeclarationError, FanOutFailed, Problem
 from rollout.mistakes.branches import of_branches
-from rollout.mistakes.checks import NAME_REMEDY, is_name, is_time, of_hook
+from rollout.mistakes.checks import NAME_REMEDY, is_name, is_time, of_hook, of_tracing
 from rollout.mistakes.choice import of_budget, of_choice
 from rollout.ports import Tracing
 
@@ -123,13 +123,13 @@ class FanOut:
         self.dispatch = dispatch
         self.quorum = quorum
         self.prices = prices
+        self._tracing = tracing
         problems = [*self._problems()]
         if problems:
             raise DeclarationError(problems)
         self._asks = aggregate is not None
         self._on_hook_failure = on_hook_failure
         self._dice = dice
-        self._tracing = tracing
         self._names = tuple(branch.name for branch in branches)
         self._shared: dict[asyncio.AbstractEventLoop, FanOuts] = {}
         self._live_runs: dict[str, RunCell] = {}
@@ -260,6 +260,7 @@ class FanOut:
             *of_choice(self, where),
             *of_budget(self.budget, f"{where}, budget"),
             *of_hook(where, "aggregate", self.aggregate),
+            *of_tracing(where, self._tracing),
         ]
 
 

@@ -305,6 +305,12 @@ def test_every_mistake_is_told_in_one_error() -> None:
         assert said in told
 
 
+@pytest.mark.parametrize("tracing", [True, "otel", object])
+def test_what_makes_no_spans_is_told_before_it_meets_a_call(tracing: Any) -> None:
+    with pytest.raises(DeclarationError, match="which makes no spans"):
+        FanOut("search", [Branch("a", giving(1))], tracing=tracing)
+
+
 @pytest.mark.parametrize("branches", [None, "ab", 7, Branch("a", giving(1)), []])
 def test_branches_that_are_no_list_of_branches_are_told(branches: Any) -> None:
     with pytest.raises(DeclarationError):

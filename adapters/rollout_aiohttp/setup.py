@@ -11,7 +11,7 @@ from rollout.definition import Rollout
 from rollout.engine.process import Engine
 from rollout.engine.runtime import Runtime
 from rollout.errors import DeclarationError, Problem
-from rollout.mistakes.checks import is_number
+from rollout.mistakes.checks import is_number, of_tracing
 from rollout.ports import Tracing
 from rollout_aiohttp.host import AiohttpHost
 from rollout_aiohttp.middleware import make_middleware
@@ -60,7 +60,7 @@ def setup(
     problems = [problem for rollout in rollouts for problem in rollout.problems()]
     problems += _twice(rollouts)
     problems += _of_options(app, tick_s, drain_s, metrics_path)
-    problems += _of_tracing(tracing)
+    problems += of_tracing("setup", tracing)
     problems += route_problems(app, rollouts)
     problems += notify_problems(notify)
     if page is not None:
@@ -130,12 +130,6 @@ def _page_taken(app: web.Application, page: Any) -> Iterator[Problem]:
         if route.path == path or route.path.startswith(f"{path}/"):
             yield Problem("page", f"{path} is taken by the route {route.path}", "choose another path")
             return
-
-
-def _of_tracing(tracing: Any) -> Iterator[Problem]:
-    if tracing is not None and not all(hasattr(tracing, name) for name in ("begin", "around", "apart")):
-        remedy = "give rollout_otel.OpenTelemetry(), or OpenTelemetry(provider) for a provider of your own"
-        yield Problem("setup", f"tracing is {tracing!r}, which makes no spans", remedy)
 
 
 def _verify_order(app: web.Application, owners: Sequence[web.Application], middleware: Any, context: Any) -> None:

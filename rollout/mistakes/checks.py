@@ -43,6 +43,13 @@ def of_hook(where: str, name: str, hook: Any) -> Iterator[Problem]:
         yield Problem(where, f"{name} is {hook!r}, not callable", f"pass a function, or leave {name} out")
 
 
+def of_tracing(where: str, tracing: Any) -> Iterator[Problem]:
+    makes_spans = all(callable(getattr(tracing, name, None)) for name in ("begin", "around", "apart"))
+    if tracing is not None and (isinstance(tracing, type) or not makes_spans):
+        remedy = "give rollout_otel.OpenTelemetry(), or OpenTelemetry(provider) for a provider of your own"
+        yield Problem(where, f"tracing is {tracing!r}, which makes no spans", remedy)
+
+
 def path_or_problem(text: Any, where: str, remedy: str) -> tuple[Path | None, Problem | None]:
     if not isinstance(text, str):
         return None, Problem(where, f"{text!r} is not a path", remedy)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from rollout.errors import DeclarationError
 from rollout_aiohttp import setup
+from rollout_otel import OpenTelemetry
 from tests.support.apps import monolith, profile
 
 
@@ -22,6 +23,7 @@ from tests.support.apps import monolith, profile
         ("metrics_path", "metrics", "metrics_path is 'metrics'"),
         ("metrics_path", "/profile", "metrics_path /profile is a route already"),
         ("tracing", True, "tracing is True, which makes no spans"),
+        ("tracing", OpenTelemetry, "OpenTelemetry'>, which makes no spans"),  # the class itself
     ],
 )
 def test_an_option_that_cannot_be_is_a_mistake(option: str, value: Any, says: str) -> None:
