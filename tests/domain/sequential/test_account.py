@@ -63,7 +63,7 @@ def test_a_breach_that_began_late_is_told_as_one_that_the_whole_does_not_show() 
     assert finding.grade is Grade.breach
     assert finding.observed is not None
     assert finding.observed < 0.02
-    assert "at most 2% allowed, but more for a while; odds of" in finding.why
+    assert "allowed, but more for a while; odds of" in finding.why
 
 
 def test_a_breach_that_the_whole_shows_is_told_plainly() -> None:
