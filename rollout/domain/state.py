@@ -12,6 +12,7 @@ from typing import Any, Final
 from rollout.domain.durations import percent
 from rollout.domain.gates import Finding, GateSpec
 from rollout.domain.ramp import Ramp
+from rollout.domain.stored import known_to
 
 
 class Mode(StrEnum):
@@ -227,14 +228,18 @@ class Policy:
 
     @classmethod
     def from_dict(cls, rollout: str, version: int, data: Mapping[str, Any], registered_at: float = 0.0) -> Policy:
-        """A policy that was stored. One of a time before budgets and prices limits nothing and has no prices."""
+        """A policy that was stored. One of a time before budgets and prices limits nothing and has no prices; of one of
+        a later version counts what is known here.
+        """
         made = ("branches", "ramp", "gates", "prices", "routes")
-        plain = {name: value for name, value in data.items() if name not in made}
+        plain = {name: value for name, value in known_to(cls, data).items() if name not in made}
         return cls(
             rollout=rollout,
             version=version,
             registered_at=registered_at,
-            branches=tuple(BranchPolicy(**{**b, "after": tuple(b["after"])}) for b in data["branches"]),
+            branches=tuple(
+                BranchPolicy(**{**known_to(BranchPolicy, b), "after": tuple(b["after"])}) for b in data["branches"]
+            ),
             ramp=Ramp.from_dict(data["ramp"]),
             gates=tuple(GateSpec.from_dict(gate) for gate in data["gates"]),
             prices={model: (price[0], price[1], price[2]) for model, price in data.get("prices", {}).items()},

@@ -79,6 +79,13 @@ def test_a_policy_survives_json() -> None:
     assert Policy.from_dict("profile", 3, json.loads(json.dumps(POLICY.to_dict())), 5.0) == POLICY
 
 
+def test_a_policy_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    later = POLICY.to_dict()
+    later["of_later"] = 1
+    later["branches"] = [{**branch, "of_later": 1} for branch in later["branches"]]
+    assert Policy.from_dict("profile", 3, later, 5.0) == POLICY
+
+
 def test_a_sealed_decision_names_the_one_before_and_its_own_content() -> None:
     first = decision(findings=(FINDING,), moves=({"branch": "orders", "from": "25%", "to": "shadow"},))
     sealed = first.sealed(number=2, at=1.23456789, previous="abc")
