@@ -36,6 +36,7 @@ from rollout.domain.paths import MISSING, Concrete, Deep, Path, advance, concret
 
 MAX_DEPTH: Final = 120
 MAX_WORK: Final = 500_000
+MUCH_LONGER: Final = 100  # elements: of an array that grew by more, nothing is aligned
 _C_SPEED: Final = 8  # levels at which `==` is tried before walking: deeper, trying at each level would be quadratic
 
 
@@ -391,9 +392,10 @@ class _Walk:
     def anchors(self, at: _Arrays, left: range, right: range) -> list[tuple[int, int]]:
         """Pairs of equal elements, rising on both sides; none where comparing place by place explains as much.
 
-        Nor where one side is longer by more than can be listed: a part of 10 MB would hold the event loop 30 ms for it.
+        Nor where one side is much longer: a part of 10 MB would hold the event loop 30 ms for it. How much does not
+        hang on the limit, or what is listed first would.
         """
-        if at.state.idle and abs(len(left) - len(right)) > self.limit:
+        if at.state.idle and abs(len(left) - len(right)) > MUCH_LONGER:
             return []
         prints_a = [self.digest(at.a[i], at.state.at(i), at.depth + 1)[0] for i in left]
         prints_b = [self.digest(at.b[j], at.state.at(j), at.depth + 1)[0] for j in right]

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rollout.domain.differences import (
@@ -163,6 +163,7 @@ def test_every_path_leads_to_the_values_it_carries(control: object, candidate: o
 
 
 @given(JSON, JSON, st.integers(0, 5))
+@example([None], [[], None, [], []], 2)  # longer by more than is listed
 def test_no_more_differences_than_the_limit(control: object, candidate: object, limit: int) -> None:
     everything = diff(control, candidate, limit=1000)
     assert [d.text for d in diff(control, candidate, limit=limit)] == [d.text for d in everything[:limit]]

@@ -184,7 +184,7 @@ async def test_a_keyboard_is_enough(chromium: Browser) -> None:
         await tab.loaded()
         (newest, *_) = await page.backend.state.decisions(NAME, limit=1)
         assert (newest.action, newest.reason) == ("rollback", "INC-42")
-        assert await tab.value("document.querySelector(':target').id") == f"decision-{newest.number}"
+        assert await tab.value("document.querySelector(location.hash).id") == f"decision-{newest.number}"
 
 
 async def test_without_javascript_it_reads_and_its_forms_post(chromium: Browser) -> None:
