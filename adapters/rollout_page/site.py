@@ -27,6 +27,7 @@ from rollout_page.pages import STATIC, Notice, Pages
 from rollout_page.stream import follow
 
 DECISIONS: Final = 20  # that the timeline shows
+REPORTS_AT_ONCE: Final = 2  # the others wait: each takes time of the user's application, and memory
 
 
 def page_of(
@@ -69,6 +70,7 @@ class Site:
         self._answers = answers
         self._pages = answers.pages
         self._feed = Feed(self._look, page.viewers, look_s)
+        self._reports = asyncio.Semaphore(REPORTS_AT_ONCE)
 
     async def close(self, _: web.Application) -> None:
         await self._feed.close()
@@ -102,9 +104,10 @@ class Site:
 
     async def report(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        report, frame = await reporting.report(self._backend(), name), self._answers.frame(request)
-        # In a thread: the loop is that of the user's application, and a report is long.
-        return html(await asyncio.to_thread(self._pages.report, frame, report, self._path(name)))
+        async with self._reports:
+            report, frame = await reporting.report(self._backend(), name), self._answers.frame(request)
+            # In a thread: the loop is that of the user's application, and a report is long.
+            return html(await asyncio.to_thread(self._pages.report, frame, report, self._path(name)))
 
     async def _rollout(self, request: web.Request, status: int, notice: Notice | None) -> web.Response:
         name, backend = request.match_info["name"], self._backend()

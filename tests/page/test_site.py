@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import pytest
 
+from rollout.domain.report import Report
 from rollout.domain.state import BranchPolicy, Mode
 from rollout.errors import DatabaseError
-from rollout.usecases import steer
+from rollout.usecases import reporting, steer
 from rollout_page import Page
+from rollout_page.site import REPORTS_AT_ONCE
 from tests.page.visits import BOTH, OPERATE, VIEW, Visitor, served
 
 PAGES = ("/rollout", "/rollout/", "/rollout/r/profile", "/rollout/r/profile/report")
@@ -199,6 +202,26 @@ async def test_the_page_tells_what_a_stranger_asks() -> None:
             assert text in said(detail)
         assert detail.count('aria-label="evidence of ') == 3
         assert 'class="rollout-report"' in (await ann.get("/rollout/r/profile/report")).text
+
+
+async def test_few_reports_are_made_at_once_and_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most = 0, 0
+
+    async def counted(*asked: Any) -> Report:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return await report(*asked)
+
+    report = reporting.report
+    monkeypatch.setattr(reporting, "report", counted)
+    async with served(told=True) as page, page.operator() as ann:
+        answers = await asyncio.gather(*(ann.get("/rollout/r/profile/report") for _ in range(5)))
+    assert [answer.status for answer in answers] == [200] * 5
+    assert most == REPORTS_AT_ONCE
 
 
 async def test_what_is_not_there_is_named() -> None:
