@@ -145,7 +145,7 @@ async def serve(app: web.Application, engine: Engine | None = None, shop: Shop |
         said: dict[str, Any] = {"port": runner.addresses[0][1], "pid": os.getpid()}
         if engine is not None:
             said |= statistics_of(engine)
-        print(json.dumps(said), flush=True)
+        os.write(sys.stdout.fileno(), f"{json.dumps(said)}\n".encode())  # at once: forked workers share the pipe
         if shop is not None and shop.traffic:
             async with asyncio.TaskGroup() as group:
                 calling = group.create_task(call_itself(app, shop))
