@@ -128,7 +128,8 @@ def _signals(live: Live) -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # a coroutine runs
     added = []
-    # Neither is there on Windows, nor outside the main thread: then the next look draws, and an end is an end.
+    # Neither is there on Windows (no such signal, or a loop that cannot) nor outside the main thread (RuntimeError or
+    # ValueError, by the loop): then the next look draws, and an end is an end.
     with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
         for number, answer in ((signal.SIGWINCH, live.refresh), (signal.SIGTERM, task.cancel)):
             loop.add_signal_handler(number, answer)

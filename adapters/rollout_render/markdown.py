@@ -146,19 +146,7 @@ def _example(mismatch: Mismatch) -> str:
 
 
 def _latency(found: Sequence[Latency]) -> str:
-    rows = [
-        (
-            code(line.unit),
-            line.basis,
-            line.side,
-            words.seconds(line.p50_s),
-            words.seconds(line.p95_s),
-            words.seconds(line.p99_s),
-            words.count(line.calls),
-            words.count(line.failed),
-        )
-        for line in found[: 2 * _MOST]
-    ]
+    rows = [(code(line.unit), *words.latency_cells(line)) for line in found[: 2 * _MOST]]
     columns = ("Unit", "Of", "Side", "p50", "p95", "p99", "Calls", "Failed")
     return _table(columns, rows, len(found), right=columns[3:])
 

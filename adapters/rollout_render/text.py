@@ -13,7 +13,7 @@ from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
 from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, Outcomes, Waterfall
 from rollout_render import evidence, sentences, tables, words
-from rollout_render.terminal import STYLES, cell, table, title
+from rollout_render.terminal import STYLES, Cell, cell, table, title
 
 BLANK = Text("")
 
@@ -126,19 +126,7 @@ def _comparisons(found: Sequence[Comparison]) -> RenderableType:
 
 
 def _latency(found: Sequence[Latency]) -> RenderableType:
-    rows = [
-        (
-            cell(line.unit),
-            line.basis,
-            line.side,
-            words.seconds(line.p50_s),
-            words.seconds(line.p95_s),
-            words.seconds(line.p99_s),
-            words.count(line.calls),
-            words.count(line.failed),
-        )
-        for line in found
-    ]
+    rows: list[tuple[Cell, ...]] = [(cell(line.unit), *words.latency_cells(line)) for line in found]
     columns = ("unit", "of", "side", "p50", "p95", "p99", "calls", "failed")
     return table(columns, rows, right=columns[3:])
 

@@ -14,7 +14,7 @@ from rollout.domain.durations import duration_text
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.lifecycle import ALLOCATION
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.report_values import FanOutTime, Outcomes
+from rollout.domain.report_values import FanOutTime, Latency, Outcomes
 from rollout.domain.standing import Standing, Word
 from rollout.domain.state import Mode
 
@@ -34,6 +34,12 @@ ENDINGS = {
 }
 _SPARKS = "▁▂▃▄▅▆▇█"
 _MOST_AGAINST, _MOST_FOR = 1_000_000, 1_000
+
+
+def latency_cells(line: Latency) -> tuple[str, ...]:
+    """A row of a table of latencies, after its unit: of what, which side, p50, p95, p99, calls, failed."""
+    times = (seconds(line.p50_s), seconds(line.p95_s), seconds(line.p99_s))
+    return line.basis, line.side, *times, count(line.calls), count(line.failed)
 
 
 def count(number: float | None) -> str:
@@ -169,13 +175,13 @@ def evidence(finding: Finding) -> str:
 
 
 def missing(finding: Finding) -> str:
-    """What evidence the next step still needs: ``"about 3,100 calls"``; ``""`` where it needs none."""
+    """What evidence the next step still needs: ``"about 3,100 callers"``; ``""`` where it needs none."""
     if finding.grade is Grade.error:
         return "cannot judge"
     if finding.grade is Grade.breach or way(finding.log_promote, finding.log_promote_limit) in (None, 1.0):
         return ""
     if finding.more_calls is not None:
-        return f"about {finding.more_calls:,} calls"
+        return f"about {finding.more_calls:,} {finding.counted}"
     return "never at this rate" if finding.n else "nothing seen yet"
 
 

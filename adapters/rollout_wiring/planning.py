@@ -32,7 +32,8 @@ class Read(click.ParamType[T], Generic[T]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
         if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]  # a default, or read before
+            found: T = value  # a default, or read before
+            return found
         try:
             return self._read(value)
         except ValueError as error:

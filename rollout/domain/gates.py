@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeGuard
 from rollout.domain.durations import seconds
 from rollout.domain.evidence import UnitBlock
 from rollout.domain.ramp import DEFAULT_HARM
+from rollout.domain.stored import known_to
 
 MOST_TOLERANCE: Final = 0.95  # of a step: beyond it nothing is left to be shown
 KINDS: Final = ("errors", "latency", "mismatches", "cost", "sla", "fallbacks")
@@ -141,7 +142,8 @@ class GateSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GateSpec:
-        return cls(**data)
+        """A gate that was stored; of one of a later version counts what is known here."""
+        return cls(**known_to(cls, data))
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -165,7 +167,8 @@ class Finding:
     ``"nano$"``); None: not known. ``bound``: whether an error bound is stated (a threshold gate states none). Of
     sequential gates, natural logarithms, None elsewhere: ``log_e``, what it adds to the account for a rollback, against
     ``log_limit``, the boundary of the account; ``log_promote``, its evidence for the next step, against
-    ``log_promote_limit``. ``more_calls``: about how many calls are missing to the next step at this rate.
+    ``log_promote_limit``. ``more_calls``: about how many calls are missing to the next step at this rate;
+    ``counted``: what is missing, for a gate may count callers.
     """
 
     gate: str
@@ -184,6 +187,7 @@ class Finding:
     log_promote: float | None = None
     log_promote_limit: float | None = None
     more_calls: int | None = None
+    counted: str = "calls"
 
     def to_dict(self) -> dict[str, Any]:
         def plain(value: float | None) -> float | str | None:
@@ -204,6 +208,7 @@ class Finding:
             "bound": self.bound,
             **{name: plain(value) for name in _LOGS if (value := getattr(self, name)) is not None},
             **({} if self.more_calls is None else {"more_calls": self.more_calls}),
+            **({} if self.counted == "calls" else {"counted": self.counted}),
         }
 
     @classmethod
@@ -212,7 +217,7 @@ class Finding:
             return float(value) if value is not None else None
 
         numbers = {name: number(data.get(name)) for name in ("observed", "limit", "baseline", *_LOGS)}
-        return cls(**{**data, **numbers, "grade": Grade(data["grade"])})
+        return cls(**{**known_to(cls, data), **numbers, "grade": Grade(data["grade"])})
 
 
 _LOGS: Final = ("log_e", "log_limit", "log_promote", "log_promote_limit")

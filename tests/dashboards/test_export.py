@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 import cli
 from rollout_render.doors import Exit
 from tests.dashboards.shipped import ROOT
+from tests.support.promtool import needs_promtool, promtool
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = sorted(
@@ -104,13 +104,11 @@ def test_alerts_and_their_tests_lead_to_the_runbooks_that_were_named(tmp_path: P
     assert export(tmp_path).exit_code == Exit.failure
 
 
-@pytest.mark.promtool
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on the PATH")
+@needs_promtool
 def test_what_was_written_passes_its_own_tests(tmp_path: Path) -> None:
     export(tmp_path, "--runbooks", "https://wiki.example/rolloutkit?page=1&part=two")
     tests = sorted((tmp_path / "prometheus" / "tests").glob("*.test.yaml"))
-    done = subprocess.run(["promtool", "test", "rules", *tests], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("test", "rules", *tests)
 
 
 @pytest.mark.parametrize(

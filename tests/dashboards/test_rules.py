@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,31 +14,27 @@ from tests.dashboards.exposition import Exposition
 from tests.dashboards.promql import without_grafana
 from tests.dashboards.shipped import ROOT, RULES, TESTS, alerts, read
 from tests.dashboards.shipped import asked as queries
+from tests.support.promtool import needs_promtool, promtool
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on the PATH")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.promtool
 @needs_promtool
 def test_promtool_finds_no_mistake_in_the_rules() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
 
 
-@pytest.mark.promtool
 @needs_promtool
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.name)
 def test_every_rule_does_as_its_tests_say(file: Path) -> None:
     promtool("test", "rules", file)
 
 
-@pytest.mark.promtool
 @needs_promtool
 def test_promtool_finds_nothing_to_complain_of_in_what_an_application_exposes(live: Exposition) -> None:
     assert promtool("check", "metrics", text=live.text) == ""
 
 
-@pytest.mark.promtool
 @needs_promtool
 def test_every_expression_of_every_dashboard_shows_something(live: Exposition, tmp_path: Path) -> None:
     """On what the application exposed, as of two processes, and as if every counter had gone on growing."""
@@ -98,10 +92,3 @@ def test_the_runbook_has_a_section_for_every_alert_and_no_other() -> None:
     for name, text in sections:
         assert "* Look: " in text, name
         assert "* Do: " in text, name
-
-
-def promtool(*words: str | Path, text: str = "") -> str:
-    """What it prints, which fails the test if it finds fault."""
-    done = subprocess.run(["promtool", *map(str, words)], input=text, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr

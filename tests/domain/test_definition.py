@@ -1,4 +1,5 @@
-"""Every mistake of a declaration is found, named with its remedy, and told in one go."""
+"""Every mistake of a declaration is found, named with its remedy, and told in one go. What a type checker refuses is
+tried too: not everybody runs one."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -82,7 +82,8 @@ def test_a_policy_survives_json() -> None:
 def test_a_policy_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
     later = POLICY.to_dict()
     later["of_later"] = 1
-    later["branches"] = [{**branch, "of_later": 1} for branch in later["branches"]]
+    for part in ("branches", "gates"):
+        later[part] = [{**one, "of_later": 1} for one in later[part]]
     assert Policy.from_dict("profile", 3, later, 5.0) == POLICY
 
 
@@ -105,7 +106,7 @@ def test_every_field_of_a_decision_is_in_its_hash(change: dict[str, Any]) -> Non
 @pytest.mark.parametrize("value", [3, 3.0, float("inf"), float("nan"), None])
 def test_a_finding_that_was_stored_and_read_has_the_same_hash(value: float | None) -> None:
     finding = replace(FINDING, observed=value, limit=value, baseline=value)
-    read = Finding.from_dict(json.loads(json.dumps(finding.to_dict(), allow_nan=False)))
+    read = Finding.from_dict({"of_later": 1} | json.loads(json.dumps(finding.to_dict(), allow_nan=False)))
     before, after = decision(findings=(finding,)), decision(findings=(read,))
     assert chain_hash(before.content()) == chain_hash(after.content())
 

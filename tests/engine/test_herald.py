@@ -267,7 +267,7 @@ async def test_a_question_whose_answer_was_lost_is_not_asked_again() -> None:
 
 
 async def raced(world: World, verb: Callable[..., Awaitable[object]], **options: Any) -> None:
-    """Somebody is faster than the next decision."""
+    """Somebody is faster than the next decision: the store's own method is stood in for, once."""
     transition = world.backend.state.transition
 
     async def late(change: object) -> object:

@@ -153,7 +153,7 @@ async def test_no_text_of_an_error_is_told_for_aiohttp_puts_the_address_there() 
             raise aiohttp.ClientOSError(32, f"Can not write request body for {url}")
 
     client = Client()
-    client._session = Broken()  # type: ignore[assignment]
+    client._session = Broken()  # type: ignore[assignment]  # all of a session that is used
     with pytest.raises(NotTaken) as caught:
         await client.post(Slack("https://hooks.example/token"), sealed(), b"{}")
     assert str(caught.value) == "ClientOSError, Broken pipe"

@@ -117,6 +117,7 @@ async def leads(backend: Backend) -> None:
 async def noted(backend: Backend, true: Callable[[int | None], bool]) -> None:
     """The database says up to which decision people were told."""
     async with asyncio.timeout(60):
+        # Another process writes it: there is nothing to wait on.
         while not true(await backend.state.told()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

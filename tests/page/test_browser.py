@@ -210,10 +210,10 @@ LONG = f"{NASTY} {'y' * 1_000_000}"
 
 async def test_nothing_that_is_recorded_harms_it(chromium: Browser) -> None:
     async with served(branches=(NASTY, "orders")) as page:
-        said = {"actor": LONG, "reason": LONG, "trigger": Trigger.person}
+        said: dict[str, Any] = {"actor": LONG, "reason": LONG, "trigger": Trigger.person}
         move = {"branch": LONG, "from": LONG, "to": LONG}
         for _ in range(10):
-            await page.backend.state.record(Decision(rollout=NAME, action="pause", moves=(move,), **said))  # type: ignore[arg-type]
+            await page.backend.state.record(Decision(rollout=NAME, action="pause", moves=(move,), **said))
         await page.backend.state.set_flag(FlagOverride(flag=NAME, value="on", key=LONG, reason=LONG, actor=LONG))
         await steer.pause(page.backend, NAME, "orders", reason=LONG, actor=NASTY)
         async with visit(chromium, page, width=390) as tab:

@@ -82,6 +82,7 @@ async def test_a_viewer_who_goes_is_forgotten(tmp_path: Path) -> None:
             await stream.content.readuntil(b"\n\n")
             assert (await wrapped.client.get("/rollout/stream")).status == 503
         async with asyncio.timeout(10):
+            # The server notices on its own that a viewer went: nothing here could be waited on.
             while (await wrapped.client.get("/rollout/stream")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -82,6 +82,7 @@ def test_the_way_to_a_boundary_is_over_only_where_it_is_reached() -> None:
     ("found", "evidence", "missing"),
     [
         (finding(), "evidence 1 : 12, step 63% shown", "about 3,100 calls"),
+        (finding(counted="callers"), "evidence 1 : 12, step 63% shown", "about 3,100 callers"),
         (finding(Grade.passed, log_promote=3.5, more_calls=None), "evidence 1 : 12, step shown", ""),
         (finding(Grade.passed, log_promote=None, log_promote_limit=None), "evidence 1 : 12", ""),
         (finding(Grade.breach, log_e=9.0, more_calls=None), "evidence 8,100 : 1, step 63% shown", ""),

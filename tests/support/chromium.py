@@ -141,7 +141,8 @@ class Tab:
         return found["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true: asked again and again, for a page whose policy forbids scripts of others
+        cannot be made to tell."""
         async with asyncio.timeout(20):
             while not await self.value(expression):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rollout import gates
-from rollout.domain.evidence import Figures
+from rollout.domain.evidence import Arm, Figures
 from rollout.domain.histogram import Histogram, bucket_of
 from rollout.domain.ramp import Ramp
 from rollout.errors import Refused, UnknownName
@@ -29,11 +29,16 @@ async def registered(clock: ManualClock | None = None, **changes: Any) -> Memory
 async def recorded(backend: MemoryBackend, **arms: Figures) -> None:
     """An hour ago; ``all``: the calls of the rollout itself."""
     second = int(WALL) - HOUR
-    units = {"all": ("", "*"), "a": ("orders", "A"), "b": ("orders", "B"), "pairs": ("orders", "P")}
+    units: dict[str, tuple[str, Arm]] = {
+        "all": ("", "*"),
+        "a": ("orders", "A"),
+        "b": ("orders", "B"),
+        "pairs": ("orders", "P"),
+    }
     blocks = []
     for name, figures in arms.items():
         unit, arm = units[name]
-        blocks.append(sample_block(second, arm, figures, unit=unit))  # type: ignore[arg-type]
+        blocks.append(sample_block(second, arm, figures, unit=unit))
     await backend.ledger.append(sample_batch(*blocks))
 
 

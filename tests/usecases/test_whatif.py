@@ -65,6 +65,7 @@ KINDS = {
     "offers": Kind(takes_s=0.07, spread=0.7),
     "summary": Kind(takes_s=0.12, spread=0.3, wrong=0.02, model=True, after=("tickets",)),
 }
+AS_IT_IS = Setting()
 FIVE = {
     "a soft timeout": Setting(soft_s={"tickets": 0.16}),
     "two soft timeouts": Setting(soft_s={"summary": 0.25, "offers": 0.2}),
@@ -200,7 +201,7 @@ def predicted_of(shop: Shop, settings: Collection[Setting], count: int) -> list[
     """What is predicted from so many calls that were recorded as things are."""
 
     async def predictions() -> list[Prediction]:
-        _, world = await made(shop.declared(Setting()), count)
+        _, world = await made(shop.declared(AS_IT_IS), count)
         found = [await asked(world.backend, setting) for setting in settings]
         assert all(one.sample.calls == count and not one.unanswered for one in found)
         return [one.predicted for one in found if one.predicted is not None]
@@ -208,7 +209,7 @@ def predicted_of(shop: Shop, settings: Collection[Setting], count: int) -> list[
     return run_virtual(predictions())
 
 
-async def asked(backend: Backend, setting: Setting = Setting(), **options: Any) -> WhatIf:  # noqa: B008 - frozen
+async def asked(backend: Backend, setting: Setting = AS_IT_IS, **options: Any) -> WhatIf:
     return await whatif(backend, "profile", setting, clock=time.perf_counter, **options)
 
 
@@ -401,7 +402,7 @@ def test_any_call_under_any_timeouts_is_what_its_replay_says(seed: int) -> None:
     branches, control_s = drawn(dice)
     setting = asked_of(dice, branches)
     with virtual_time() as time_of:
-        before, _, policy = time_of.run(one_call(small(branches, control_s, Setting())))
+        before, _, policy = time_of.run(one_call(small(branches, control_s, AS_IT_IS)))
         shadow, _, _ = time_of.run(one_call(small(branches, control_s, setting)))
         live, waited, _ = time_of.run(one_call(small(branches, control_s, setting), live=True))
     call = recorded(before)

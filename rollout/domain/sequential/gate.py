@@ -97,12 +97,13 @@ class SequentialGate:
         promote = self.log_promote(stage)
         sight = self._sight(stage)
         shown = stage.target is None or (promote is not None and promote >= LOG_PROMOTE)
+        more, noun = None, "calls"
         if blamed and not (shown and self._may_yet_be_safe(stage)):
-            grade, why, more = Grade.breach, self._against(stage), None
+            grade, why = Grade.breach, self._against(stage)
         elif sight.fault:
-            grade, why, more = Grade.error, sight.fault, None
+            grade, why = Grade.error, sight.fault
         elif shown:
-            grade, why, more = Grade.passed, sight.said, None
+            grade, why = Grade.passed, sight.said
         else:
             more, noun = self._missing(stage)
             grade, why = Grade.doubt, f"{sight.said}; {_missing_text(more, noun, sight.n)}"
@@ -123,6 +124,7 @@ class SequentialGate:
             log_promote=promote,
             log_promote_limit=None if promote is None else LOG_PROMOTE,
             more_calls=more,
+            counted=noun,
         )
 
     def _against(self, stage: Stage) -> str:
@@ -160,8 +162,8 @@ class SequentialGate:
             if (evidence := part.log_promote(stage)) is not None and evidence < LOG_PROMOTE
         ]
         if any(calls is None for calls, _ in waiting):
-            return None, ""
-        calls, noun = max(waiting, key=lambda one: one[0] or 0.0, default=(None, ""))
+            return None, "calls"
+        calls, noun = max(waiting, key=lambda one: one[0] or 0.0, default=(None, "calls"))
         return (None if calls is None else rounded(calls)), noun
 
     def to_state(self) -> dict[str, Any]:
