@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import fields
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -17,14 +16,13 @@ from rollout_sql.documents import insert_rows
 from rollout_sql.gates import Closed
 from rollout_sql.tables import first_calls as table
 
-_NAMES: Final = tuple(field.name for field in fields(Subject))
+_NAMES: Final = Subject._fields
 _KEY: Final = ("rollout", "unit", "version", "entry", "arm", "key_hash")
 _EARLIER: Final = f"""ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)}
     WHERE excluded.started_at < {table.name}.started_at"""
 _KNOWN_AT_ONCE: Final = 500
 _STAGES_AT_ONCE: Final = 200
-_values_of = attrgetter(*_NAMES)
 _key_of = attrgetter(*_KEY)
 
 
@@ -89,7 +87,7 @@ async def write(connection: AsyncConnection, subjects: Sequence[Subject], closed
         pools.setdefault(pool, []).append(one)
     await places.count(connection, pools)
     kept = [one for pool, members in pools.items() for one in await _kept(connection, pool, members, places)]
-    await insert_rows(connection, table.name, _NAMES, [_values_of(one) for one in kept], _EARLIER)
+    await insert_rows(connection, table.name, _NAMES, kept, _EARLIER)
 
 
 async def _kept(connection: AsyncConnection, pool: Pool, members: list[Subject], places: Places) -> list[Subject]:

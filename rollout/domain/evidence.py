@@ -55,7 +55,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from rollout.domain.histogram import Histogram
 from rollout.domain.outcomes import RunOutcome
@@ -77,8 +77,8 @@ class Figures:
     def __init__(
         self, counts: Mapping[str, int] | None = None, histograms: Mapping[str, Histogram] | None = None
     ) -> None:
-        self.counts: dict[str, int] = dict(counts or {})
-        self.histograms: dict[str, Histogram] = dict(histograms or {})
+        self.counts: dict[str, int] = dict(counts) if counts else {}
+        self.histograms: dict[str, Histogram] = dict(histograms) if histograms else {}
 
     def __getitem__(self, name: str) -> int:
         return self.counts.get(name, 0)
@@ -98,13 +98,19 @@ class Figures:
         return found
 
     def merge(self, other: Figures) -> None:
-        for name, count in other.counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        counts = self.counts
+        if counts:
+            for name, count in other.counts.items():
+                counts[name] = counts.get(name, 0) + count
+        else:
+            counts.update(other.counts)
         for name, histogram in other.histograms.items():
             self.histogram(name).merge(histogram)
 
     def __bool__(self) -> bool:
-        return any(self.counts.values()) or any(histogram.total for histogram in self.histograms.values())
+        if any(self.counts.values()):
+            return True
+        return bool(self.histograms) and any(histogram.total for histogram in self.histograms.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Figures) and self.to_json() == other.to_json()
@@ -130,8 +136,7 @@ class Figures:
         return f"Figures({self.to_json()})"
 
 
-@dataclass(frozen=True, slots=True)
-class BlockKey:
+class BlockKey(NamedTuple):
     """Whose figures they are. ``second``: of the calls' start, epoch seconds by the database's clock. ``entry``: the
     number of the stage's entry; ``version``: of the policy; both as the deciding process knew them. Only equal keys
     (less ``process``) add up.
@@ -147,8 +152,7 @@ class BlockKey:
     process: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The figures of one second of one stage and arm, of one process."""
 
     key: BlockKey
@@ -197,8 +201,7 @@ def marks_of(*names: str) -> int:
     return sum(1 << MARKS.index(name) for name in names)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A key's first call in a stage (arm ``P``: its first pair), as one process saw it; over processes the earliest
     start counts. ``key_hash``: 16 hex digits. ``marks``: see ``MARKS``. ``latency``, ``cost``, ``control_cost``:
     buckets (of costs: of milli-dollars), -1 for none: a bad call, an unknown cost or one of zero.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from rollout.domain.evidence import Block, BlockKey, Figures
@@ -49,7 +48,7 @@ class BlockQueue:
         return taken
 
     def _add_up(self, block: Block) -> None:
-        minute = replace(block.key, second=block.key.second // _SPAN * _SPAN, span=_SPAN)
+        minute = block.key._replace(second=block.key.second // _SPAN * _SPAN, span=_SPAN)
         found = self._minutes.get(minute)
         if found is None:
             found = self._minutes[minute] = Block(minute, Figures())

@@ -257,20 +257,22 @@ class MemoryLedger:
     def _roll_up(self, now: float) -> int:
         """How many blocks went into longer ones."""
         self._reported = {whose: {s for s in seconds if now - s <= HOUR} for whose, seconds in self._reported.items()}
-        blocks, self._blocks, self._in_time = self._blocks, {}, {}
-        rolled = 0
-        for row, figures in blocks.items():
-            age = now - row.second
-            span = HOUR if age > DAY else 60 if age > HOUR else 1
-            rolled += span > row.span
-            longer = row._replace(second=row.second // span * span, span=span) if span > row.span else row
-            self._merge(longer, figures)
-        return rolled
+        longer = {row: span for row in self._blocks if (span := _span_at(now - row.second)) > row.span}
+        if longer:
+            blocks, self._blocks, self._in_time = self._blocks, {}, {}
+            for row, figures in blocks.items():
+                span = longer.get(row, row.span)
+                self._merge(row._replace(second=row.second // span * span, span=span), figures)
+        return len(longer)
 
     def _drop(self, trial_ids: set[str]) -> int:
         for trial_id in trial_ids:
             del self._trials[trial_id]
         return len(trial_ids)
+
+
+def _span_at(age_s: float) -> int:
+    return HOUR if age_s > DAY else 60 if age_s > HOUR else 1
 
 
 def _within(seconds: Collection[int], span: Span) -> Iterable[int]:

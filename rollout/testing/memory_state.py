@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from rollout.domain.layers import layered, plain_fields
 from rollout.domain.state import (
@@ -320,9 +320,12 @@ def _decision(
     )
 
 
+_CHECKPOINT: Final = tuple(field.name for field in fields(GateCheckpoint))
+_encoded: Final = json.JSONEncoder(allow_nan=False).encode  # no database of ours stores NaN
+
+
 def _checkpoint_json(one: GateCheckpoint) -> str:
-    values = {field.name: getattr(one, field.name) for field in fields(one)}
-    return json.dumps(values, allow_nan=False)  # no database of ours stores NaN
+    return _encoded({name: getattr(one, name) for name in _CHECKPOINT})
 
 
 def _conflict(before: BranchState, stored: BranchState | None) -> str:

@@ -49,7 +49,8 @@ class MemorySubjects:
         """Forget subjects; how many went. Their places are free again."""
         every = [subject for stage in self._stages.values() for subject in stage.values()]
         kept = [subject for subject in every if not which(subject)]
-        self._rebuild(kept)
+        if len(kept) < len(every):
+            self._rebuild(kept)
         return len(every) - len(kept)
 
     def _rebuild(self, subjects: Iterable[Subject]) -> None:

@@ -92,7 +92,7 @@ class Crowd:
             "P": Figures({"pairs": n, "matched": n, "compared": n}, {"control": took, "candidate": took}),
         }
         key = BlockKey(policy.rollout, unit, "A", policy.version, 2, self.second)
-        return [Block(replace(key, arm=arm), figures) for arm, figures in arms.items()]
+        return [Block(key._replace(arm=arm), figures) for arm, figures in arms.items()]
 
 
 class Ahead:

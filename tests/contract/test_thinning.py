@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -110,7 +109,7 @@ async def test_a_known_key_takes_no_place_and_moves_to_its_earliest_call_though_
 
 
 def swapped(subjects: list[Subject]) -> list[Subject]:
-    return [replace(one, arm="A" if one.arm == "B" else "B") for one in subjects]
+    return [one._replace(arm="A" if one.arm == "B" else "B") for one in subjects]
 
 
 def backwards(subjects: list[Subject]) -> list[Subject]:
@@ -118,11 +117,11 @@ def backwards(subjects: list[Subject]) -> list[Subject]:
 
 
 def a_second_earlier(subjects: list[Subject]) -> list[Subject]:
-    return [replace(one, started_at=one.started_at - 1) for one in subjects]
+    return [one._replace(started_at=one.started_at - 1) for one in subjects]
 
 
 def all_bad(subjects: list[Subject]) -> list[Subject]:
-    return [replace(one, marks=marks_of("bad")) for one in subjects]
+    return [one._replace(marks=marks_of("bad")) for one in subjects]
 
 
 @pytest.mark.parametrize("otherwise", [swapped, backwards, a_second_earlier, all_bad])
@@ -135,7 +134,7 @@ async def test_which_keys_are_kept_depends_on_neither_arm_nor_order_nor_time_nor
     ]
     for batch in batches:
         await ledger.append(sample_batch(*batch))
-        await ledger.append(sample_batch(*otherwise([replace(one, entry=2) for one in batch])))
+        await ledger.append(sample_batch(*otherwise([one._replace(entry=2) for one in batch])))
     assert await kept(ledger, now, entry=1) == await kept(ledger, now, entry=2)
 
 

@@ -18,8 +18,13 @@ def empty() -> Books:
 
 def sums(books: Books, after: int, until: int) -> list[int]:
     """Of ``after < second <= until``."""
-    found = [counts for second, counts in books.items() if after < second <= until]
-    return [sum(column) for column in zip(*found, strict=True)] if found else [0, 0, 0]
+    of_a = of_b = pairs = 0
+    for second, counts in books.items():
+        if after < second <= until:
+            of_a += counts[0]
+            of_b += counts[1]
+            pairs += counts[2]
+    return [of_a, of_b, pairs]
 
 
 @dataclass(slots=True)

@@ -73,6 +73,19 @@ class Chronicle:
         self._timeline = timeline
         self._clock = clock
         self._laws = laws
+        self._witnesses: dict[str, Callable[[str, Any, Any], None]] = {
+            "append": self._append,
+            "apply": self._apply,
+            "blocks_of": self._blocks_of,
+            "clear_flag": self._clear_flag,
+            "lease": self._lease,
+            "register": self._register,
+            "release": self._release,
+            "save_checkpoints": self._save_checkpoints,
+            "save_told": self._save_told,
+            "set_flag": self._set_flag,
+            "transition": self._transition,
+        }
         self.stored: dict[str, Folding] = {}  # unit → what the stored gates have folded
         self._foldings: dict[tuple[str, str], Folding] = {}  # (who, unit)
 
@@ -96,9 +109,9 @@ class Chronicle:
 
     def happened(self, who: str, name: str, args: tuple[Any, ...], answer: Any) -> None:
         """A call of a store was carried out."""
-        written = getattr(self, f"_{name}", None)
-        if written is not None:
-            written(who, args, answer)
+        witness = self._witnesses.get(name)
+        if witness is not None:
+            witness(who, args, answer)
 
     # What was decided
 

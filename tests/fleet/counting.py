@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
@@ -17,6 +16,8 @@ from rollout.ports import Clock
 
 CONTROL_BAD: Final = 0.02
 _KEYS: Final = 1_500
+_BAD, _RAN, _FELL_BACK = marks_of("bad"), marks_of("ran"), marks_of("fallbacks")
+_COMPARED, _WOULD_FALL_BACK = marks_of("compared"), marks_of("would_fall_back")
 _LATENCY: Final = 700  # the bucket of every call's latency: these histories are not about it
 
 #: How a call went: its assignment, whether control failed, and whether each unit's candidate did.
@@ -34,13 +35,15 @@ class Standing:
         self.policy = policy
         self.version = version
         self.plans = plan_units(policy, states)
+        self.salts = [plan.salt for plan in self.plans]
         self.keyed = policy.scores_keys
         self._after = {branch.name: branch.after for branch in policy.branches}
         self._ceilings = ceilings
+        self._limits = [plan.limit for plan in self.plans]
         self._alike: dict[tuple[bool, ...], Assignment] = {}
 
     def assignment(self, buckets: Sequence[int]) -> Assignment:
-        drawn = tuple([number < plan.limit for number, plan in zip(buckets, self.plans, strict=True)])
+        drawn = tuple([number < limit for number, limit in zip(buckets, self._limits, strict=True)])
         found = self._alike.get(drawn)
         if found is None:
             found = self._alike[drawn] = assign(self.plans, self._after, self._ceilings, buckets)
@@ -56,7 +59,7 @@ class Second:
     """What was counted of the calls that began in one second, under one standing."""
 
     def __init__(self) -> None:
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: dict[Outcome, int] = {}
         self.subjects: list[Subject] = []
 
 
@@ -75,15 +78,17 @@ class Counting:
         """So many calls start now. ``bad``: by unit, the share of calls in which its candidate fails."""
         now = self._clock.monotonic() + self.offset
         second = self._open.setdefault((int(now), standing), Second())
-        random, names = self._dice.random, [plan.salt for plan in standing.plans]
+        random, outcomes = self._dice.random, second.outcomes
         for _ in range(count):
-            key = f"user-{int(random() * _KEYS)}" if standing.keyed else ""
-            buckets = [_bucket(salt, key) if key else int(random() * BUCKETS) for salt in names]
-            assignment = standing.assignment(buckets)
-            control_bad, candidates_bad = random() < CONTROL_BAD, tuple([random() < share for share in bad])
-            second.outcomes[assignment, control_bad, candidates_bad] += 1
-            if key:
-                self._score(second, standing, key, buckets, (assignment, control_bad, candidates_bad), now)
+            if standing.keyed:
+                key = f"user-{int(random() * _KEYS)}"
+                buckets = [_bucket(salt, key) for salt in standing.salts]
+            else:
+                buckets = [int(random() * BUCKETS) for _ in bad]
+            outcome = standing.assignment(buckets), random() < CONTROL_BAD, tuple([random() < share for share in bad])
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            if standing.keyed:
+                self._score(second, standing, key, buckets, outcome, now)
 
     def _score(
         self, second: Second, standing: Standing, key: str, buckets: Sequence[int], outcome: Outcome, now: float
@@ -94,13 +99,13 @@ class Counting:
         for index, (plan, arm) in enumerate(zip(standing.plans, assignment.arms, strict=True)):
             bad = candidates_bad[index]
             if arm == "A" and self._first(standing, index, key):
-                second.subjects.append(self._subject(standing, index, "A", key, now, bad=control_bad))
+                second.subjects.append(self._subject(standing, index, "A", key, now, _BAD if control_bad else 0))
             elif arm == "B" and plan.scores(buckets[index]) and self._first(standing, index, key):
-                second.subjects.append(self._subject(standing, index, "B", key, now, ran=True, bad=bad, fallbacks=bad))
+                marks = _RAN | (_BAD | _FELL_BACK if bad else 0)
+                second.subjects.append(self._subject(standing, index, "B", key, now, marks))
             if ran.issuperset(plan.branches) and self._first(standing, index, key, pair=True):
-                both = not bad and not control_bad
-                subject = self._subject(standing, index, "P", key, now, ran=True, compared=both, would_fall_back=bad)
-                second.subjects.append(subject)
+                marks = _RAN | (_WOULD_FALL_BACK if bad else 0 if control_bad else _COMPARED)
+                second.subjects.append(self._subject(standing, index, "P", key, now, marks))
 
     def _first(self, standing: Standing, index: int, key: str, pair: bool = False) -> bool:
         plan = standing.plans[index]
@@ -110,18 +115,18 @@ class Counting:
         self._seen.add(stage)
         return True
 
-    def _subject(self, standing: Standing, index: int, arm: Arm, key: str, now: float, **marks: bool) -> Subject:
+    def _subject(self, standing: Standing, index: int, arm: Arm, key: str, now: float, marks: int) -> Subject:
         plan = standing.plans[index]
         return Subject(
             rollout=standing.policy.rollout,
             unit=plan.name,
             version=standing.version,
             entry=plan.entry,
-            key_hash=f"{_bucket('hash', key):04x}{int(key[5:]):012x}",
+            key_hash=_hash(key),
             arm=arm,
             started_at=now,
-            marks=marks_of(*(name for name, holds in marks.items() if holds)),
-            latency=-1 if marks.get("bad") or arm == "P" else _LATENCY,
+            marks=marks,
+            latency=-1 if marks & _BAD or arm == "P" else _LATENCY,
         )
 
     def seal(self, everything: bool = False) -> tuple[list[Block], list[Subject]]:
@@ -145,14 +150,22 @@ def _bucket(salt: str, key: str) -> int:
     return bucket(salt, key)
 
 
+@cache
+def _hash(key: str) -> str:
+    return f"{_bucket('hash', key):04x}{int(key.removeprefix('user-')):012x}"
+
+
 def _figures(standing: Standing, outcomes: Mapping[Outcome, int]) -> dict[tuple[int, Arm], Figures]:
     """By unit (its index) and arm."""
     found: dict[tuple[int, Arm], Figures] = {}
 
     def add(index: int, arm: Arm, count: int, names: Sequence[str]) -> None:
-        figures = found.setdefault((index, arm), Figures())
-        for name in names:
-            figures.add(name, count)
+        figures = found.get((index, arm))
+        if figures is None:
+            found[index, arm] = Figures(dict.fromkeys(names, count))
+        else:
+            for name in names:
+                figures.add(name, count)
 
     for (assignment, control_bad, candidates_bad), count in outcomes.items():
         ran = {*assignment.live, *assignment.shadow}

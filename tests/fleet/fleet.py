@@ -111,21 +111,18 @@ class Fleet:
         backend = await self._open(self.clock)
         self.world = World(timeline, backend, self.chronicle, self.outage, dice, self.bad, self.traffic)
         self.ann = Wire(people.ANN, backend, timeline, self.chronicle, self.outage, dice)
-        self.processes = [self._process(slot) for slot in range(dice.choice((3, 3, 4)))]
+        self.processes = [self._process(slot) for slot in range(dice.choice((3, 3, 3, 4)))]
         timeline.spawn("watches", self._watch())
         timeline.spawn("is on call", self._be_on_call())
         for _ in range(dice.randint(7, 14)):
             timeline.spawn("fault", self._suffer(dice.choice(FAULTS)), dice.uniform(8.0, FAULTY_S - 20.0))
-        await timeline.run(FAULTY_S, self._broke)
+        await timeline.run(FAULTY_S, self.chronicle.broken)
         timeline.spawn("heals", self._heal())
-        await timeline.run(FAULTY_S + QUIET_S, self._broke)
+        await timeline.run(FAULTY_S + QUIET_S, self.chronicle.broken)
         if not self.chronicle.broken:
             self.chronicle.hold("ended", await Ending.of(self))
         timeline.close()
         await backend.close()
-
-    def _broke(self) -> bool:
-        return bool(self.chronicle.broken)
 
     async def _suffer(self, fault: Fault) -> None:
         slot, lasts = self.dice.randrange(len(self.processes)), self.dice.uniform(2.0, 25.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -102,8 +102,8 @@ class Process:
         self.strands.append(strand)
         return strand
 
-    async def _wait(self, seconds: float) -> None:
-        await until(self._world.timeline.now + seconds)
+    def _wait(self, seconds: float) -> Awaitable[None]:
+        return until(self._world.timeline.now + seconds)
 
     async def _begin(self) -> None:
         """As a process of the product begins: register, load; again until the database is there."""

@@ -173,7 +173,7 @@ def key_scored_by_each_process(monkeypatch: pytest.MonkeyPatch, _: Fleet) -> Non
 
     async def apart(self: MemoryLedger, batch: Batch) -> None:
         own = f"{sum(batch.process.encode()) % 256:02x}"
-        subjects = [replace(one, key_hash=own + one.key_hash[2:]) for one in batch.subjects]
+        subjects = [one._replace(key_hash=own + one.key_hash[2:]) for one in batch.subjects]
         await append(self, replace(batch, subjects=subjects))
 
     monkeypatch.setattr(MemoryLedger, "append", apart)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -66,38 +66,38 @@ class Timeline:
         self._push(self.now + after_s, strand)
         return strand
 
-    async def run(self, end: float, enough: Callable[[], bool]) -> None:
-        """Let every strand go on up to ``end``, or until, after a step, it is ``enough``."""
+    async def run(self, end: float, enough: Sequence[object]) -> None:
+        """Let every strand go on up to ``end``, or until, after a step, there is something in ``enough``."""
         due = self._due
         while due and due[0][0] <= end:
             moment, _, strand = heappop(due)
+            if strand.over:
+                continue
             if strand.held_until > moment:
                 self._push(strand.held_until, strand)
                 continue
             self.now = moment
-            if strand.before is not None and not strand.over:
+            if strand.before is not None:
                 strand.before()
+                if strand.over:
+                    continue
                 if strand.held_until > moment:
                     self._push(strand.held_until, strand)
                     continue
-            if not strand.over:
-                await self._step(strand)
-                if enough():
-                    return
+            self.stepping = strand
+            try:
+                found = strand.coroutine.send(None)
+                while type(found) is not float:
+                    if found is not None:
+                        await _happened(found)
+                    found = strand.coroutine.send(None)
+            except StopIteration:
+                strand.over = True
+            else:
+                heappush(due, (max(moment, found), next(self._numbers), strand))
+            if enough:
+                return
         self.now = end
-
-    async def _step(self, strand: Strand) -> None:
-        self.stepping = strand
-        try:
-            moment = strand.coroutine.send(None)
-            while type(moment) is not float:
-                if moment is not None:
-                    await _happened(moment)
-                moment = strand.coroutine.send(None)
-        except StopIteration:
-            strand.over = True
-        else:
-            self._push(max(self.now, moment), strand)
 
     def _push(self, moment: float, strand: Strand) -> None:
         heappush(self._due, (moment, next(self._numbers), strand))

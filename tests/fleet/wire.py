@@ -16,6 +16,8 @@ from rollout.ports import Backend
 from tests.fleet.chronicle import Chronicle
 from tests.fleet.timeline import Timeline, until
 
+Method = Callable[..., Coroutine[Any, Any, Any]]
+
 _TRIP_S: Final = 0.01  # at most, while all is well
 
 _READS: Final = frozenset(("blocks_of", "checkpoint", "checkpoints", "decisions", "load", "now", "revision", "told"))
@@ -59,33 +61,37 @@ class Wire:
 
     def __getattr__(self, name: str) -> Any:
         store = self._backend.state if hasattr(self._backend.state, name) else self._backend.ledger
-        call = partial(self._call, name, getattr(store, name))
+        method = getattr(store, name)
+        # The wire has faults of its own: those of a store in memory, of which there are none, would only take time.
+        method = getattr(method, "__wrapped__", method.__func__).__get__(store)
+        call = partial(self._read if name in _READS else self._write, name, method)
         setattr(self, name, call)
         return call
 
-    async def _call(
-        self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any
-    ) -> Any:
-        writes = name not in _READS
-        if writes:
-            self.flying[name] = partial(self._happen, name, method, *args, **options)
-        await self._trip()
+    async def _read(self, name: str, method: Method, *args: Any, **options: Any) -> Any:
+        await until(self._timeline.now + self.slow_s * self._random())
+        if self.down or self._outage.on or (self.loses > 0 and self._random() < self.loses):
+            raise DatabaseError("the question was lost")
+        answer = await method(*args, **options)
+        self._chronicle.happened(self.who, name, args, answer)
+        return answer
+
+    async def _write(self, name: str, method: Method, *args: Any, **options: Any) -> Any:
+        self.flying[name] = partial(self._happen, name, method, *args, **options)
+        await until(self._timeline.now + self.slow_s * self._random())
         self.flying.pop(name, None)
-        if self.down or self._outage.on:
-            raise DatabaseError("the database cannot be reached")
-        fails = self.loses > 0 and self._random() < self.loses
-        if fails and (not writes or self._random() < 0.5):
+        cut = self.down or self._outage.on
+        loses = not cut and self.loses > 0 and self._random() < self.loses
+        if cut or (loses and self._random() < 0.5):
             raise DatabaseError("the question was lost")
         answer = await self._happen(name, method, *args, **options)
-        if fails or (writes and self._random() < 0.5):
-            await self._trip()
-        if fails:
+        if loses or self._random() < 0.5:
+            await until(self._timeline.now + self.slow_s * self._random())
+        if loses:
             raise DatabaseError("the answer was lost")
         return answer
 
-    async def _happen(
-        self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any
-    ) -> Any:
+    async def _happen(self, name: str, method: Method, *args: Any, **options: Any) -> Any:
         """What the database does, whether or not anybody waits for the answer."""
         try:
             answer = await method(*args, **options)
@@ -94,9 +100,6 @@ class Wire:
             raise
         self._chronicle.happened(self.who, name, args, answer)
         return answer
-
-    async def _trip(self) -> None:
-        await until(self._timeline.now + self.slow_s * self._random())
 
 
 async def _nothing() -> None:

@@ -34,9 +34,9 @@ class Check:
     n: int = 0
 
 
-def breach_or(first: Check, second: Check) -> Check:
+def breach_or(first: Check, second: Callable[[], Check]) -> Check:
     """``first``, unless it has too little to say and ``second`` is a breach."""
-    return second if first.grade is Grade.doubt and second.grade is Grade.breach else first
+    return other if first.grade is Grade.doubt and (other := second()).grade is Grade.breach else first
 
 
 def part_of(part: int, whole: int) -> None:

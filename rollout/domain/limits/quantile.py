@@ -8,6 +8,7 @@ window in 1/``UNLIKELY``, or in 1/``RARE`` before the minimum. Above the limit, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from rollout.domain.evidence import Figures
@@ -39,7 +40,8 @@ def latency(spec: GateSpec, window: Window, live: bool) -> list[Check]:
         found.append(_judged(spec, q, own, spec.at_most))
     if spec.worse_by is not None:
         first, second = (by_arms, by_pairs) if live and by_arms[1].n else (by_pairs, by_arms)
-        slower = breach_or(_slower(spec, q, spec.worse_by, *first), _slower(spec, q, spec.worse_by, *second))
+        slower_than = partial(_slower, spec, q, spec.worse_by)
+        slower = breach_or(slower_than(*first), lambda: slower_than(*second))
         if spec.at_most is None or min(side.n for side in first) >= spec.minimum or slower.grade is Grade.breach:
             found.append(slower)
     return found

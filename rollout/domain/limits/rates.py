@@ -11,6 +11,7 @@ but no breach is doubt.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from rollout.domain.gates import GateSpec, Grade
@@ -27,8 +28,9 @@ def errors(spec: GateSpec, window: Window, live: bool) -> list[Check]:
     found = []
     if spec.worse_by is not None:
         arms, pairs = _arms(window(in_both)), _pairs(window(in_pairs))
-        by_arms, by_pairs = _against_control(spec, spec.worse_by, arms), _against_control(spec, spec.worse_by, pairs)
-        found.append(breach_or(by_arms, by_pairs) if live and arms.control_n else breach_or(by_pairs, by_arms))
+        first, second = (arms, pairs) if live and arms.control_n else (pairs, arms)
+        against = partial(_against_control, spec, spec.worse_by)
+        found.append(breach_or(against(first), lambda: against(second)))
     if spec.at_most is not None:
         found.append(_judged(spec, _alone(window, live), spec.at_most))
     return found
@@ -120,8 +122,8 @@ def _judged(spec: GateSpec, rate: Rate, limit: float, careful_limit: float | Non
     above = observed is not None and observed > limit + _EDGE
     enough = rate.least >= spec.minimum
     careful = limit if careful_limit is None else careful_limit
-    rare = at_least(own, rate.n, limit) < UNLIKELY if enough else at_least(own, rate.n, careful) < RARE
-    if above and own >= spec.fewest and rare and (enough or rate.n >= EARLY):
+    judged = above and own >= spec.fewest and (enough or rate.n >= EARLY)
+    if judged and (at_least(own, rate.n, limit) < UNLIKELY if enough else at_least(own, rate.n, careful) < RARE):
         grade, why = Grade.breach, f"{rate.text()}, above the limit of {percent_text(limit)}"
     elif not enough:
         grade, why = Grade.doubt, too_few(spec, rate.n, rate.noun, rate.control_n)

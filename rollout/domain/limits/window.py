@@ -32,9 +32,9 @@ class Sums:
 
     def add(self, other: Sums) -> None:
         self.second = max(self.second, other.second)
-        self.a.merge(other.a)
-        self.b.merge(other.b)
-        self.p.merge(other.p)
+        for mine, theirs in ((self.a, other.a), (self.b, other.b), (self.p, other.p)):
+            if theirs.counts or theirs.histograms:
+                mine.merge(theirs)
 
     def to_json(self) -> JsonRow:
         arms = {name: figures.to_json() for name in "abp" if (figures := getattr(self, name))}
@@ -76,10 +76,13 @@ def compact(block: UnitBlock, needs: Needs) -> Sums | None:
     """What a gate needs of a block; None where nothing of it is there."""
     row = Sums(block.second)
     for name, source in (("a", block.a), ("b", block.b), ("p", block.pairs)):
-        wanted = needs.get(name, ())
-        kept: Figures = getattr(row, name)
-        kept.counts.update({count: value for count, value in source.counts.items() if count in wanted and value})
-        kept.histograms.update({key: values for key, values in source.histograms.items() if key in wanted and values})
+        wanted, kept = needs.get(name, ()), getattr(row, name)
+        for count, value in source.counts.items():
+            if value and count in wanted:
+                kept.counts[count] = value
+        for key, values in source.histograms.items():
+            if values and key in wanted:
+                kept.histograms[key] = values
     return row if row.a or row.b or row.p else None
 
 
