@@ -20,6 +20,8 @@ class Page:
     * ``path``: below which it is served. Default ``"/rollout"``.
     * ``view``, ``operate``: the tokens with which people sign in to look, or to look and act; at least 16 characters,
       not the same. Default ``""``: nobody has that role. Without either, whoever comes from this machine may look.
+    * ``external_path``: the path that browsers know it by, where a proxy in front changes paths. Default ``""``: the
+      one below which the application serves it.
     * ``viewers``: how many may follow it at once, in each process; 1 to 10 000. Default 100.
 
     Behind a proxy on the same machine everybody comes from this machine: declare a token.
@@ -29,6 +31,7 @@ class Page:
     view: str = field(default="", repr=False)
     operate: str = field(default="", repr=False)
     viewers: int = 100
+    external_path: str = ""
 
     @property
     def closed(self) -> bool:
@@ -46,8 +49,11 @@ def page_problems(page: Any) -> Iterator[Problem]:
     if not isinstance(page, Page):
         yield Problem("page", f"{page!r} is no page", 'write page="/rollout", or page=rollout_page.Page("/rollout", …)')
         return
-    if not isinstance(page.path, str) or _PATH.fullmatch(page.path) is None:
-        yield Problem("page", f"path is {page.path!r}", 'write for example "/rollout": no slash at the end, no braces')
+    for name in ("path", "external_path"):
+        path = getattr(page, name)
+        left_out = name == "external_path" and path == ""
+        if not left_out and (not isinstance(path, str) or _PATH.fullmatch(path) is None):
+            yield Problem("page", f"{name} is {path!r}", 'write for example "/rollout": no slash at the end, no braces')
     for role in ("view", "operate"):
         token = getattr(page, role)
         if not isinstance(token, str) or (token and not (token.isascii() and token.isprintable() and " " not in token)):

@@ -39,6 +39,10 @@ class Entrance:
         self._tokens = Tokens(page)
         self._failures = Failures()
 
+    @property
+    def _base(self) -> str:
+        return self._answers.pages.base
+
     @web.middleware
     async def guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Lets in whom it may, and tells the others why not."""
@@ -50,32 +54,35 @@ class Entrance:
             return self._answers.refuse(request, 403, "Not from this page", why)
         if request.match_info.handler in self._open_to_all:
             return await handler(request)
-        if _bearer(request) is not None and (wait_s := self._wait_s(request)) > 0:
+        wait_s = self._wait_s(request)
+        guest = self._guest(request, wait_s == 0)
+        if guest is None and wait_s > 0 and _bearer(request) is not None:
             return self._too_often(request, wait_s)
-        guest = self._guest(request)
         if guest is None:
             return self._unknown(request)
         request[GUEST] = guest
         return await handler(request)
 
-    def _guest(self, request: web.Request) -> Guest | None:
-        """Who it is: by cookie, by a bearer's token, or, where no token is declared, somebody of this machine."""
+    def _guest(self, request: web.Request, may_guess: bool) -> Guest | None:
+        """Who it is: by a bearer's token, by cookie (a proxy may send a bearer's token of its own with everything), or,
+        where no token is declared, somebody of this machine. ``may_guess``: whether a token is looked at.
+        """
         if not self._page.closed:
             return Guest(role=Role.view, name="")
         token = _bearer(request)
-        if token is None:
-            return self._tokens.guest(request.cookies.get(COOKIE, ""), time.time())
-        role = self._tokens.role_of(token)
-        if role is None:
-            self._wrong(request)
-            return None
-        return Guest(role=role, name="bearer")
+        if token is not None and may_guess and (role := self._tokens.role_of(token)) is not None:
+            return Guest(role=role, name="bearer")
+        guest = self._tokens.guest(request.cookies.get(COOKIE, ""), time.time())
+        if guest is None and token is not None and may_guess:
+            self._wrong(request, token)
+        return guest
 
     def _unknown(self, request: web.Request) -> web.Response:
         """Whoever is not known: a person is led to the form, a program is told."""
         if request.method == hdrs.METH_GET and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-            onward = quote(request.rel_url.raw_path)
-            return web.Response(status=303, headers={hdrs.LOCATION: f"{self._page.path}/sign-in?onward={onward}"})
+            below = request.rel_url.raw_path.removeprefix(str(request.app.router["rollouts"].url_for()))
+            onward = quote(f"{self._base}{below}")
+            return web.Response(status=303, headers={hdrs.LOCATION: f"{self._base}/sign-in?onward={onward}"})
         response = self._answers.refuse(request, 401, "Sign in first", "Your session is over, or there was none.")
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
         return response
@@ -93,9 +100,10 @@ class Entrance:
             return self._too_often(request, wait_s)
         name = " ".join(form.get("name", "").split())[:_LONGEST_NAME]
         onward = form.get("onward", "")
-        role = self._tokens.role_of(form.get("token", "").strip())
+        token = form.get("token", "").strip()
+        role = self._tokens.role_of(token)
         if role is None:
-            self._wrong(request)
+            self._wrong(request, token)
             notice = Notice(tone="bad", title="That token is not one of this page's", lines=())
             return self._form(request, 403, notice, onward)
         if not name:
@@ -106,7 +114,7 @@ class Entrance:
             COOKIE,
             self._tokens.session(role, name, time.time(), secrets.token_urlsafe(16)),
             max_age=int(SESSION_S),
-            path=self._page.path,
+            path=self._base,
             httponly=True,
             samesite="Strict",
             secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
@@ -115,8 +123,8 @@ class Entrance:
 
     async def signed_out(self, _: web.Request) -> web.Response:
         """Take the cookie back."""
-        response = web.Response(status=303, headers={hdrs.LOCATION: f"{self._page.path}/sign-in"})
-        response.del_cookie(COOKIE, path=self._page.path)
+        response = web.Response(status=303, headers={hdrs.LOCATION: f"{self._base}/sign-in"})
+        response.del_cookie(COOKIE, path=self._base)
         return response
 
     def _form(self, request: web.Request, status: int, notice: Notice | None, onward: str) -> web.Response:
@@ -125,12 +133,12 @@ class Entrance:
 
     def _onward(self, path: str) -> str:
         """Where to go after signing in: nowhere but here."""
-        return path if path.startswith(f"{self._page.path}/") and path.isprintable() else self._page.path
+        return path if path.startswith(f"{self._base}/") and path.isprintable() else self._base
 
     # ---- wrong tokens
 
-    def _wrong(self, request: web.Request) -> None:
-        self._failures.note(_peer(request), _now())
+    def _wrong(self, request: web.Request, token: str) -> None:
+        self._failures.note(_peer(request), token, _now())
         log.warning("a wrong token from %s", _peer(request), extra={"event": "page_wrong_token"})
 
     def _wait_s(self, request: web.Request) -> float:

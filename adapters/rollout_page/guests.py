@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from rollout_page.declared import Page
 
@@ -89,35 +89,39 @@ def _seal(key: bytes, purpose: bytes, content: bytes) -> str:
 
 
 class Failures:
-    """How often somebody may guess: 5 wrong tokens a minute from one address, 100 from all.
+    """How often somebody may guess: 5 different wrong tokens a minute from one address, 100 from all.
 
     Who is signed in is not held up. Behind a proxy all are one address, so guesses of one may keep others from signing
-    in for a minute.
+    in for a minute; but a proxy that sends a token of its own with every request guesses only once.
     """
 
     def __init__(self) -> None:
-        self._by_peer: OrderedDict[str, list[float]] = OrderedDict()
-        self._all: list[float] = []
+        self._by_peer: OrderedDict[str, _Guesses] = OrderedDict()
+        self._all: _Guesses = {}
 
     def wait_s(self, peer: str, now: float) -> float:
         """How long this peer must wait before its next guess is looked at; 0 if it need not. ``now``: monotonic."""
         return max(
-            _wait_s(self._by_peer.get(peer, []), _FAILURES, now),
+            _wait_s(self._by_peer.get(peer, {}), _FAILURES, now),
             _wait_s(self._all, _ALL_FAILURES, now),
         )
 
-    def note(self, peer: str, now: float) -> None:
+    def note(self, peer: str, token: str, now: float) -> None:
         """A wrong token came."""
-        self._all = [*_recent(self._all, now), now]
-        self._by_peer[peer] = [*_recent(self._by_peer.pop(peer, []), now), now]
+        guess = hashlib.sha256(token.encode(errors="replace")).digest()
+        self._all = {**_recent(self._all, now), guess: now}
+        self._by_peer[peer] = {**_recent(self._by_peer.pop(peer, {}), now), guess: now}
         if len(self._by_peer) > _PEERS:
             self._by_peer.popitem(last=False)
 
 
-def _recent(failures: list[float], now: float) -> list[float]:
-    return [at for at in failures if now - at < _WINDOW_S]
+_Guesses: TypeAlias = dict[bytes, float]  # when each came last, the digest of it
 
 
-def _wait_s(failures: list[float], most: int, now: float) -> float:
-    recent = _recent(failures, now)
+def _recent(guesses: _Guesses, now: float) -> _Guesses:
+    return {guess: at for guess, at in guesses.items() if now - at < _WINDOW_S}
+
+
+def _wait_s(guesses: _Guesses, most: int, now: float) -> float:
+    recent = sorted(_recent(guesses, now).values())
     return recent[-most] + _WINDOW_S - now if len(recent) >= most else 0.0

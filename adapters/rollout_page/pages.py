@@ -47,17 +47,24 @@ class Frame:
 
 
 class Pages:
-    """``base``: the path below which they are served; ``drawing``: of the report, whose words and pictures these are
-    too.
+    """``drawing``: of the report, whose words and pictures these are too. ``base``: the path below which browsers find
+    them, to be set before the first is asked for.
     """
 
-    def __init__(self, base: str, drawing: Drawing) -> None:
-        self._base = base
+    def __init__(self, drawing: Drawing) -> None:
+        self._base = ""
         self._drawing = drawing
         self._templates = drawing.environment(FunctionLoader(_template))
-        self._templates.globals["base"] = base
         for name in _TEMPLATES:  # made ready now, not while the first request waits
             self._templates.get_template(f"{name}.html.j2")
+
+    @property
+    def base(self) -> str:
+        return self._base
+
+    @base.setter
+    def base(self, path: str) -> None:
+        self._base = self._templates.globals["base"] = path
 
     def static(self, name: str) -> str | None:
         """A file that goes with the pages."""
@@ -87,7 +94,7 @@ class Pages:
 
     def rollouts(self, frame: Frame, status: Status) -> str:
         parts = _marked(self.rollouts_parts(status))
-        return self._page("rollouts", frame, parts=parts, stream=f"{self._base}/stream")
+        return self._page("rollouts", frame, parts=parts, stream=f"{self.base}/stream")
 
     def rollout(self, frame: Frame, shown: Shown, decisions: Sequence[Decision], path: str) -> str:
         """``path``: the address of the rollout's page."""

@@ -27,6 +27,7 @@ from rollout_page.pages import STATIC, Notice, Pages
 from rollout_page.stream import follow
 
 DECISIONS: Final = 20  # that the timeline shows
+_ROOT: Final = "rollouts"
 REPORTS_AT_ONCE: Final = 2  # the others wait: each takes time of the user's application, and memory
 
 
@@ -37,15 +38,22 @@ def page_of(
     report; ``look_s``: seconds between two looks for those who follow. These are let go when the application around it
     begins to shut down.
     """
-    answers = Answers(Pages(page.path, drawing), closed=page.closed)
+    pages = Pages(drawing)
+    answers = Answers(pages, closed=page.closed)
     site = Site(page, backend, answers, look_s)
     entrance = Entrance(page, answers, open_to_all=[site.static])
     app = web.Application(middlewares=[entrance.guarded, site.explained])
+
+    async def find_place(_: web.Application) -> None:
+        """Not before the application starts is it known what it was mounted below, and that below what else."""
+        pages.base = page.external_path or str(app.router[_ROOT].url_for())
+
+    app.on_startup.append(find_place)
     app.on_response_prepare.append(protect)
     app.on_shutdown.append(site.close)
     app.add_routes(
         [
-            web.get("", site.rollouts),
+            web.get("", site.rollouts, name=_ROOT),
             web.get("/", site.rollouts),
             web.get("/stream", site.rollouts_stream, allow_head=False),
             web.get("/sign-in", entrance.sign_in),
@@ -65,7 +73,6 @@ class Site:
     """See the module."""
 
     def __init__(self, page: Page, backend: Callable[[], Backend | None], answers: Answers, look_s: float) -> None:
-        self._base = page.path
         self._find_backend = backend
         self._answers = answers
         self._pages = answers.pages
@@ -168,7 +175,7 @@ class Site:
         return backend
 
     def _path(self, name: str) -> str:
-        return f"{self._base}/r/{quote(name, safe='')}"
+        return f"{self._pages.base}/r/{quote(name, safe='')}"
 
 
 def _notice(

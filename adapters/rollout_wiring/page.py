@@ -32,15 +32,22 @@ if TYPE_CHECKING:
     metavar="TEXT",
     help="With it people sign in to look and act. Better in the variable: lists of processes show options.",
 )
+@named(
+    "--external-path",
+    "PAGE_EXTERNAL_PATH",
+    default="",
+    metavar="PATH",
+    help="The path that browsers know it by, where a proxy in front changes paths.",
+)
 @database()
-def serve(host: str, port: int, view: str, operate: str, url: str) -> None:
+def serve(host: str, port: int, view: str, operate: str, external_path: str, url: str) -> None:
     """Serve the live page, until SIGTERM or Ctrl-C. Shows every rollout of the database, and moves them.
 
     Without a token it is for this machine alone, and shows only. To make one: openssl rand -hex 24
     """
     from rollout_page import Page
 
-    page = Page(view=view, operate=operate)
+    page = Page(view=view, operate=operate, external_path=external_path)
     if problems := page_problems(page):
         raise click.UsageError("\n".join(map(str, problems)))
     if not page.closed and not _is_loopback(host):

@@ -76,16 +76,23 @@ def test_after_five_wrong_tokens_a_minute_must_pass() -> None:
     failures = Failures()
     for second in range(5):
         assert failures.wait_s("peer", second) == 0
-        failures.note("peer", second)
+        failures.note("peer", f"guess {second}", second)
     assert failures.wait_s("peer", 10) == 50
     assert failures.wait_s("another", 10) == 0
     assert failures.wait_s("peer", 60) == 0
 
 
+def test_the_same_wrong_token_is_one_guess_however_often_it_comes() -> None:
+    failures = Failures()
+    for second in range(50):
+        failures.note("proxy", "a token of the proxy's own", second)
+    assert failures.wait_s("proxy", 50) == 0
+
+
 def test_many_who_guess_are_one_and_are_not_all_remembered() -> None:
     failures = Failures()
     for number in range(5_000):
-        failures.note(f"peer-{number}", 0.0)
+        failures.note(f"peer-{number}", f"guess {number}", 0.0)
     assert failures.wait_s("somebody new", 1.0) == 59
     assert failures.wait_s("somebody new", 61.0) == 0
 
@@ -97,6 +104,7 @@ def test_many_who_guess_are_one_and_are_not_all_remembered() -> None:
         (Page("/rollout/"), "path is '/rollout/'"),
         (Page("/"), "path is '/'"),
         (Page("/{name}"), "path is '/{name}'"),
+        (Page(external_path="/"), "external_path is '/'"),
         (Page(view="short"), "the token view has 5 characters"),
         (Page(operate="with a blank in it, or two"), "the token operate is no printable ASCII text"),
         (Page(operate=None), "the token operate is no printable"),  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -71,8 +72,8 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites() -> None:
 
 async def test_a_wrong_token_is_refused_and_after_five_a_right_one_too() -> None:
     async with served() as page, page.visitor() as ann:
-        for _ in range(5):
-            answer = await ann.sign_in("a-wrong-token-of-somebody")
+        for number in range(5):
+            answer = await ann.sign_in(f"a-wrong-token-of-somebody-{number}")
             assert answer.status == 403
             assert "Set-Cookie" not in answer.headers
         answer = await ann.sign_in()
@@ -83,8 +84,8 @@ async def test_a_wrong_token_is_refused_and_after_five_a_right_one_too() -> None
 async def test_guesses_that_are_under_way_together_are_no_way_around_the_limit() -> None:
     async with served() as page:
         connections = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(8)]
-        body = b"name=eve&token=a-wrong-token-of-somebody"
-        for reader, writer in connections:
+        bodies = [b"name=eve&token=a-wrong-token-of-somebody-%d" % number for number in range(8)]
+        for (reader, writer), body in zip(connections, bodies, strict=True):
             writer.write(
                 b"POST /rollout/sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: same-origin\r\n"
                 b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n"
@@ -92,7 +93,7 @@ async def test_guesses_that_are_under_way_together_are_no_way_around_the_limit()
             )
             assert b"100" in await reader.readuntil(b"\r\n\r\n")  # it is let in, and waits for its form
         statuses = []
-        for reader, writer in connections:
+        for (reader, writer), body in zip(connections, bodies, strict=True):
             writer.write(body)
             statuses.append(int((await reader.read()).split()[1]))
             writer.close()
@@ -111,6 +112,18 @@ async def test_a_password_that_a_proxy_asks_for_is_no_token_and_keeps_nobody_out
         assert (await ann.post("/rollout/r/profile", form, **basic)).status == 303
 
 
+async def test_a_token_that_a_proxy_sends_of_its_own_keeps_nobody_out() -> None:
+    async with served() as page, page.visitor() as ann:
+        own = {"Authorization": "Bearer the-proxy-s-own-token"}
+        for _ in range(20):
+            assert (await ann.get("/rollout", **own)).status == 303
+        assert (await ann.post("/rollout/sign-in", {"token": OPERATE, "name": "ann"}, **own)).status == 303
+        assert (await ann.get("/rollout", **own)).status == 200
+        form = {**await ann.form(), "event": "pause"}
+        assert (await ann.post("/rollout/r/profile", {**form, "proof": "x"}, **own)).status == 403
+        assert (await ann.post("/rollout/r/profile", form, **own)).status == 303
+
+
 @pytest.mark.parametrize(("charset", "body"), [("no-such", b"name=ann"), ("utf-8", b"name=\xff")])
 async def test_a_form_that_cannot_be_read_is_refused(charset: str, body: bytes) -> None:
     async with served() as page, page.visitor() as eve:
@@ -120,8 +133,8 @@ async def test_a_form_that_cannot_be_read_is_refused(charset: str, body: bytes) 
 
 async def test_a_bearer_is_no_way_around_the_limit_and_a_session_is_not_in_its_way() -> None:
     async with served() as page, page.operator() as ann, page.visitor() as eve:
-        for _ in range(5):
-            assert (await eve.get("/rollout", Authorization="Bearer nonsense")).status in (303, 401)
+        for number in range(5):
+            assert (await eve.get("/rollout", Authorization=f"Bearer nonsense-{number}")).status in (303, 401)
         assert (await eve.get("/rollout", Authorization=f"Bearer {OPERATE}")).status == 429
         assert (await ann.get("/rollout")).status == 200
 
@@ -509,3 +522,31 @@ async def test_the_tokens_of_a_page_stand_nowhere() -> None:
             text = (await ann.get(path)).text
             assert OPERATE not in text
             assert VIEW not in text
+
+
+# Where it is
+
+
+@pytest.mark.parametrize(
+    ("page", "below", "asked", "base"),
+    [
+        (replace(BOTH, path="/rollouts"), "", "/rollouts", "/rollouts"),
+        (BOTH, "/shop/admin", "/shop/admin/rollout", "/shop/admin/rollout"),
+        (replace(BOTH, external_path="/tools/ramps"), "", "/rollout", "/tools/ramps"),
+    ],
+)
+async def test_whatever_it_leads_to_is_where_browsers_find_it(page: Page, below: str, asked: str, base: str) -> None:
+    async with served(page, below=below) as there, there.visitor() as ann:
+        led = await ann.get(f"{asked}/r/profile?x=1")
+        assert (led.status, led.headers["Location"]) == (303, f"{base}/sign-in?onward={base}/r/profile")
+        form = {"token": OPERATE, "name": "ann", "onward": f"{base}/r/profile"}
+        signed_in = await ann.post(f"{asked}/sign-in", form)
+        assert signed_in.headers["Location"] == f"{base}/r/profile"
+        cookie = signed_in.headers["Set-Cookie"]
+        assert f"Path={base};" in cookie
+        session = {"Cookie": cookie.partition(";")[0]}
+        for path in ("", "/r/profile", "/r/profile/report"):
+            text = (await ann.get(f"{asked}{path}", **session)).text
+            links = re.findall(r'(?:href|src|action|"stream")(?:=|: )"(/[^"]*)"', text)
+            assert links
+            assert all(link.startswith(base) for link in links), links

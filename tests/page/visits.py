@@ -113,8 +113,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(page: Page = BOTH, *, told: bool = False, **declared: Any) -> AsyncIterator[Served]:
-    """Serve it over a rollout of one branch that soaks in shadow, or (``told``) over the whole story."""
+async def served(page: Page = BOTH, *, told: bool = False, below: str = "", **declared: Any) -> AsyncIterator[Served]:
+    """Serve it over a rollout of one branch that soaks in shadow, or (``told``) over the whole story. ``below``: the
+    path of an application around that in which it is.
+    """
     clock = ManualClock()
     memory = memory_backend(clock)
     if told:
@@ -124,6 +126,9 @@ async def served(page: Page = BOTH, *, told: bool = False, **declared: Any) -> A
         await memory.state.register(sample_policy(**{"ramp": ramp, **declared}), "test")
     app = web.Application()
     app.add_subapp(page.path, page_of(page, lambda: memory, drawing, look_s=0.05))
+    if below:
+        app, inner = web.Application(), app
+        app.add_subapp(below, inner)
     server = TestServer(app)
     async with server:
         yield Served(memory, clock, server)
