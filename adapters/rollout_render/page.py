@@ -200,8 +200,10 @@ def gauged(findings: Iterable[Finding]) -> list[tuple[Finding, Markup, str]]:
 def _gauge(finding: Finding) -> tuple[Markup, str]:
     """The observed number and the limit on one bar, to the same scale."""
     tone = _GRADE_TONES[finding.grade]
-    if finding.observed is None or not finding.limit or finding.gate == ALLOCATION:
+    if finding.observed is None or finding.limit is None or finding.gate == ALLOCATION:
         return svg.bar(None), tone
+    if finding.limit <= 0:  # of a control that never failed: there is no scale, so it is all or nothing
+        return svg.bar(1.0 if finding.observed > 0 else 0.0, tone, 0.0), tone
     scale = max(finding.limit * 1.6, min(finding.observed, finding.limit * 4) * 1.05)
     return svg.bar(finding.observed / scale, tone, finding.limit / scale), tone
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from rollout import gates
-from rollout.domain.gates import Grade
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
 from rollout.domain.report_values import Outcomes
 from rollout.domain.state import Decision, Trigger
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
-from rollout_render.page import html_report, report_article, report_style
+from rollout_render.page import gauged, html_report, report_article, report_style
 from rollout_render.text import text_report
 from tests.render.hostile import dirty
 from tests.render.story import NAME, findings, story, told
@@ -247,3 +247,15 @@ async def test_the_text_fits_eighty_columns(report: Report) -> None:
         "Decisions",
     ):
         assert any(line.startswith(part) for line in lines), part
+
+
+@pytest.mark.parametrize(
+    ("observed", "limit", "width"),
+    [(0.3, 0.0, "100.00%"), (0.0, 0.0, "0.00%"), (0.05, 0.1, "31.25%"), (None, 0.1, "0.00%"), (0.3, None, "0.00%")],
+)
+def test_the_bar_of_a_gate_shows_how_far_above_its_limit_it_is(
+    observed: float | None, limit: float | None, width: str
+) -> None:
+    found = Finding(gate="errors", unit="orders", grade=Grade.breach, observed=observed, limit=limit, unit_name="%")
+    ((_, bar, _),) = gauged([found])
+    assert f'width="{width}" height="4"' in bar
