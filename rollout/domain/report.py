@@ -234,7 +234,7 @@ def build(material: Material) -> Report:
         sample=sample(sampled, material.stored[0], policy.store_sample),
         paired=paired_latency(sampled),
         waterfalls=waterfalls(sampled, policy),
-        models=model_costs(sampled, window.calls_per_s),
+        models=model_costs(sampled, window.calls_per_s if policy.store_sample else None),  # else of some calls alone
         cohorts=cohorts(sampled),
         errors=parts.errors(units),
         curves={unit: parts.curve(steps) for unit, steps in material.curves.items()},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from rollout import Branch, Breaker, Budget, Call, Reserve, Retry
+from rollout import Branch, Breaker, Budget, Call, Reserve, Retry, Store, record_usage
 from rollout.domain.dispatching import Chosen
 from rollout.domain.report import Report
 from rollout.domain.report_values import Outcomes
@@ -118,3 +119,22 @@ async def test_live_runs_and_those_in_shadow_are_told_apart() -> None:
         modes = {(line.branch, line.mode) for line in report.outcomes}
         assert modes == {("a", "live"), ("c", "live"), ("b", "shadow"), ("d", "shadow"), ("e", "shadow")}
         await asyncio.sleep(10.0)
+
+
+@pytest.mark.parametrize(("kept", "month"), [(1.0, True), (0.0, False)])
+async def test_a_month_is_told_of_a_model_only_where_the_calls_that_match_are_stored_too(
+    kept: float, month: bool
+) -> None:
+    async def another(_: Call) -> int:
+        record_usage(model="small", input_tokens=10, usd="0.001")
+        return 2
+
+    declared = rollout_of(
+        Branch("a", another, part="$.a", required=False), control=answering(CONTROL), store=Store(sample=kept)
+    )
+    async with running(declared) as world:
+        for _ in range(3):
+            await world.get()
+        (found,) = (await report_of(world)).models
+        assert found.per_run_usd == Decimal("0.001")
+        assert (found.month_usd is not None) == month
