@@ -221,7 +221,7 @@ def build(material: Material) -> Report:
         branches=tuple(material.standings),
         gates=findings,
         bound=bound_of(policy),
-        evidence=evidence(policy, material.standings, material.accounts, material.decisions, material.now),
+        evidence=evidence(policy, material.standings, material.accounts, material.decisions, window.last or 0.0),
         funnel=parts.funnel(whole),
         outcomes=outcomes(units, policy, material.newest),
         dispatch=whole.starting("dispatch:"),

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Any
+from typing import Any, TypeAlias
 
 from rollout.domain.gates import Finding
 from rollout.domain.lifecycle import ALLOCATION
@@ -79,7 +79,7 @@ def evidence(
     standings: Sequence[Standing],
     accounts: Mapping[str, Mapping[str, Any]],
     decisions: Sequence[Decision],
-    now: float,
+    until: float,
 ) -> tuple[UnitEvidence, ...]:
     """The evidence of each unit; nothing where no gate is sequential.
 
@@ -91,7 +91,7 @@ def evidence(
         return ()
     found = {standing.unit: standing for standing in standings}
     return tuple(
-        _of_unit(policy, names, found[unit], accounts.get(unit), decisions, now)
+        _of_unit(policy, names, found[unit], accounts.get(unit), decisions, until)
         for unit in policy.units()
         if unit in found
     )
@@ -103,19 +103,20 @@ def _of_unit(
     standing: Standing,
     account: Mapping[str, Any] | None,
     decisions: Sequence[Decision],
-    now: float,
+    until: float,
 ) -> UnitEvidence:
     points = [] if account is None else _kept(account, len(names))
     changes: list[StageChange] = []
     if points:
         own = [one for one in reversed(decisions) if one.at >= points[0].at and one.policy_version == policy.version]
-        looks = [(one.at, one.findings) for one in own]
-        if standing.mode is not Mode.rolled_back:  # of one that is, the findings are those of then
-            looks.append((now, standing.findings))
-        for at, findings in looks:
-            _insert(points, at - policy.settle_s - 1.0, [f for f in findings if f.unit == standing.unit], names)
         members = {branch.name for branch in policy.units()[standing.unit]}
         changes = [change for one in own if (change := _change(one, members)) is not None]
+        closing_s = policy.settle_s + 1.0  # until a second is in what is found
+        for one in own:
+            _insert(points, one.at - closing_s, _seen([f for f in one.findings if f.unit == standing.unit], names))
+        if standing.mode is not Mode.rolled_back:  # of one that is, the findings are those of then
+            happened = max([points[-1].at, *(change.at for change in changes)])
+            _insert(points, max(happened, until - closing_s), _seen(standing.findings, names))
     return UnitEvidence(
         unit=standing.unit,
         gates=names,
@@ -139,15 +140,22 @@ def _kept(account: Mapping[str, Any], gates: int) -> list[EvidencePoint]:
     return found
 
 
-def _insert(points: list[EvidencePoint], at: float, findings: Sequence[Finding], names: Sequence[str]) -> None:
-    """Put what findings tell of every gate among the points, in the stage of the one before. ``at``: the newest second
-    that they can be of."""
+_Seen: TypeAlias = tuple[tuple[float, ...], tuple[float | None, ...]]  # of each gate: against, and for the step
+
+
+def _seen(findings: Sequence[Finding], names: Sequence[str]) -> _Seen | None:
+    """What findings tell; None unless they tell it of every gate."""
     own = {finding.gate: finding for finding in findings}
     known = [own[name].log_e for name in names if name in own]
     against = tuple(value for value in known if value is not None)
+    return (against, tuple(own[name].log_promote for name in names)) if len(against) == len(names) else None
+
+
+def _insert(points: list[EvidencePoint], at: float, seen: _Seen | None) -> None:
+    """Put what was seen among the points, in the stage of the one before. ``at``: the newest second it can be of."""
     place = bisect_right(points, at, key=_time)
-    if place and len(against) == len(names):
-        step = tuple(own[name].log_promote for name in names)
+    if place and seen is not None:
+        against, step = seen
         total, share = log_sum_exp(against), points[place - 1].share
         points.insert(place, EvidencePoint(at=at, share=share, account=total, against=against, step=step))
 

@@ -123,18 +123,19 @@ async def show(backend: Backend, name: str) -> Shown:
     status = await _status(backend, snapshot, name)
     accounts = await accounts_of(backend, policy, snapshot)
     decisions = await backend.state.decisions(name, limit=50)
+    curves, last = await _recent(backend, policy, snapshot.now)
     return Shown(
         status=status,
         leader=await backend.state.holder(CONTROLLER),
         at=snapshot.now,
         policy=policy,
         bound=bound_of(policy),
-        evidence=evidence(policy, status.branches, accounts, decisions, snapshot.now),
+        evidence=evidence(policy, status.branches, accounts, decisions, last),
         funnel=report_parts.funnel(whole),
         comparisons=report_parts.comparisons(units),
         mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units),
         decisions=tuple(decisions[:5]),
-        curves=await _curves(backend, policy, snapshot.now - 30 * 60, snapshot.now, 60),
+        curves=curves,
         late_blocks=await backend.ledger.late(name),
     )
 
@@ -217,6 +218,8 @@ async def accounts_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> M
     return found
 
 
+_RECENT_S = 30 * 60
+_FEW = 5  # minutes that make no curve
 _STOPS = {Mode.rolled_back: "rollback", Mode.paused: "pause"}
 
 
@@ -267,6 +270,19 @@ def known(snapshot: Snapshot, name: str) -> str:
     if name not in snapshot.policies:
         raise UnknownName("rollout", name, sorted(snapshot.policies))
     return name
+
+
+async def _recent(backend: Backend, policy: Policy, now: float) -> tuple[Mapping[str, Sequence[Point]], float]:
+    """The curves of the last half hour, in minutes, or finer where they would be few; and when the last calls came, 0
+    if none did.
+    """
+    step_s, since = 60, now - _RECENT_S
+    curves = await _curves(backend, policy, since, now, step_s)
+    if 0 < len(whole := curves.get("", ())) <= _FEW:
+        step_s, since = 5, whole[0].at
+        curves = await _curves(backend, policy, since, now, step_s)
+    last = max((point.at for point in curves.get("", ()) if point.calls), default=None)
+    return curves, 0.0 if last is None else min(now, last + step_s)
 
 
 async def _curves(

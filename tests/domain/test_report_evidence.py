@@ -53,11 +53,12 @@ def of_orders(
     decisions: Sequence[Decision] = (),
     policy: Policy = POLICY,
     mode: Mode = Mode.active,
+    until: float = 1_000.0,
 ) -> UnitEvidence:
     states = {"orders": BranchState(rollout="profile", branch="orders", share=0.05, mode=mode)}
     standings = stands(policy, states, {"orders": tuple(now)}, (), 1_000.0)
     accounts = {} if stored is None else {"orders": stored}
-    (found,) = evidence(policy, standings, accounts, decisions, 1_000.0)
+    (found,) = evidence(policy, standings, accounts, decisions, until)
     return found
 
 
@@ -101,6 +102,15 @@ def test_the_findings_of_now_end_the_curve() -> None:
     now = (finding("errors", 1.0), finding("latency p95", 2.0))
     points = of_orders(account((100, 0.05, 0.0, 0.0, 0.0, 0.0)), now=now).points
     assert (points[-1].at, points[-1].against, points[-1].share) == (997.0, (1.0, 2.0), 0.05)
+
+
+def test_where_no_call_came_any_more_the_curve_ends_with_the_last_that_happened() -> None:
+    stored = account((100, 0.01, 0.0, 0.0, 0.0, 0.0), (200, 0.01, 1.0, 0.0, 2.0, 0.0))
+    now = (finding("errors", 1.0), finding("latency p95", 2.0))
+    assert of_orders(stored, now=now, until=210.0).points[-1].at == 207.0
+    assert of_orders(stored, now=now, until=0.0).points[-1].at == 200.0
+    moved = [decided(300.0), decided(250.0)]
+    assert of_orders(stored, now=now, decisions=moved, until=210.0).points[-1].at == 300.0
 
 
 def test_of_what_is_rolled_back_the_findings_are_those_of_then_and_not_of_now() -> None:
