@@ -55,6 +55,10 @@ class Drawing(Protocol):
         """The curves of each unit against their boundaries."""
         ...
 
+    def ahead(self, branch: Standing, now: float, evidence_per_s: float | None) -> str:
+        """What comes next, and when; ``""`` where nothing does. ``now``: epoch seconds, database's clock."""
+        ...
+
     def trends(
         self, curves: Mapping[str, Sequence[Point]], left: float, right: float
     ) -> Sequence[tuple[str, Sequence[Any]]]:

@@ -47,12 +47,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A card. ``first`` speaks for all ``branches`` where it comes to stage and mode. ``charts``: the last minutes."""
+    """A card. ``first`` speaks for all ``branches`` where it comes to stage and mode. ``ahead``: what comes next, and
+    when; ``charts``: the last minutes."""
 
     number: int
     name: str
     branches: Sequence[Standing]
     ramp: Sequence[Step]
+    ahead: str
     gates: Sequence[Gate]
     evidence: Weighed | None
     charts: Sequence[Any]
@@ -77,6 +79,7 @@ def units_of(shown: Shown, drawing: Drawing) -> list[Unit]:
             name=name,
             branches=branches,
             ramp=_ramp(shown.policy, branches[0]),
+            ahead=drawing.ahead(branches[0], shown.at, shown.status.evidence_per_s),
             gates=_gates(branches[0].findings, evidence.get(name), drawing),
             evidence=evidence.get(name),
             charts=charts.get(name, ()),

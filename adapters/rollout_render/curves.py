@@ -16,7 +16,7 @@ from rollout_render import svg, words
 
 GATES = 6  # colours; a seventh gate takes the first one again
 _TOP, _HARM, _GAP, _STEP, _FOOT = 18, 132, 40, 96, 18  # pixels: names of stages, the panels, times
-_APART = 60.0  # thousandths of the width that a name of a stage takes
+_LETTER = 20.0  # thousandths of the width of a phone
 
 Lines = Sequence[tuple[str, svg.Track]]  # style, and what it draws
 
@@ -110,14 +110,12 @@ def _range(values: Sequence[float], limit: float) -> tuple[float, float]:
 def _stages(changes: Sequence[StageChange], left: float, right: float) -> list[Markup]:
     """The names of the stages at their lines; where there is no room, the later one is told, and a rollback before all
     others."""
-    placed: list[float] = []
-    labels = []
+    placed: list[tuple[float, str]] = []
     for change in sorted(changes, key=lambda one: (one.action == "rollback", one.at), reverse=True):
-        at = svg.x_of(change.at, left, right)
-        if all(abs(at - other) >= _APART for other in placed):
-            placed.append(at)
-            labels.append(svg.label(at, _TOP - 6, _name(change)))
-    return labels
+        at, name = svg.x_of(change.at, left, right), _name(change)
+        if all(abs(at - other) >= _LETTER * (len(name) + len(known)) / 2 for other, known in placed):
+            placed.append((at, name))
+    return [svg.label(at, _TOP - 6, name) for at, name in placed]
 
 
 def _name(change: StageChange) -> str:

@@ -182,6 +182,11 @@ def environment(loader: BaseLoader) -> Environment:
     return made
 
 
+def ahead(branch: Standing, now: float, evidence_per_s: float | None) -> str:
+    """What comes next, and when; ``""`` where nothing does. ``now``: epoch seconds, database's clock."""
+    return words.ahead(branch, now, evidence_per_s)
+
+
 def _text(thing: object, limit: int = 160) -> str:
     """Clean and bounded; the template escapes it."""
     return clean(words.stored(thing), limit)

@@ -256,7 +256,9 @@ def _left(branch: Standing, evidence_per_s: float | None) -> float | None:
     """Seconds to the next step as far as soak and evidence decide; None where something else does, or nobody knows."""
     if branch.word is Word.ready:
         return 0.0
-    if branch.word not in (Word.soaking, Word.holding) or any(f.grade is Grade.error for f in branch.findings):
+    if branch.word not in (Word.soaking, Word.holding):
+        return None
+    if any(finding.grade in (Grade.error, Grade.breach) for finding in branch.findings):
         return None
     doubts = [finding.more_calls for finding in branch.findings if finding.grade is Grade.doubt]
     known = [calls for calls in doubts if calls is not None]

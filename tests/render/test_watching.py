@@ -159,6 +159,7 @@ def test_what_comes_next_and_when(status: look.Status) -> None:
         (soaking, "next 50% in about 1m30s"),
         (replace(soaking, findings=[doubt]), "next 50% in about 10m"),
         (replace(soaking, findings=[never]), "next 50%"),
+        (replace(soaking, word=Word.holding, findings=[replace(doubt, grade=Grade.breach)], left_s=0.0), "next 50%"),
         (replace(soaking, word=Word.ready), "next 50% now"),
         (replace(soaking, word=Word.frozen), "next 50%"),
         (replace(soaking, deadline_at=7_300.0), "next 50% in about 1m30s, deadline in 2h"),
