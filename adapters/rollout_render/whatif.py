@@ -90,10 +90,13 @@ def _frontier(found: Frontier, setting: Setting) -> Iterator[RenderableType]:
     ]
     columns = ("", "users p95", "complete", "cost a call", "soft timeouts")
     yield Padding.indent(table(columns, rows, right=columns[1:4], stretch=columns[4]), 2)
-    if len(shown) > 1:
+    over_time = shown[0].user_s < shown[-1].user_s
+    if len(shown) > 1 and not over_time:
+        yield cell("They do not differ in latency, so there is nothing to draw.", "dim")
+    if over_time:
         yield BLANK
         yield from _plot(shown, "complete", lambda point: point.complete, words.share)
-    if len({point.nano for point in shown}) > 1:
+    if over_time and len({point.nano for point in shown}) > 1:
         yield BLANK
         yield from _plot(shown, "a call", lambda point: point.nano, usd_text)
     if len(shown) < len(found.points):
@@ -123,9 +126,8 @@ def _plot(
         side = f"{marks.get(number, ''):>{_MARGIN}} {'┤' if number in marks else '│'}"
         yield Text.assemble((side, "dim"), ("".join(row), DATA))
     yield Text(f"{'':>{_MARGIN}} └{'─' * _WIDE}", style="dim")
-    ends = (words.seconds(left), words.seconds(right)) if right > left else ("", "")
-    middle = "users p95" if right > left else f"users p95 {words.seconds(left)}"
-    yield Text(f"{'':>{_MARGIN}}  {ends[0]:<10}{middle:^{_WIDE - 20}}{ends[1]:>10}", style="dim")
+    axis = f"{words.seconds(left):<10}{'users p95':^{_WIDE - 20}}{words.seconds(right):>10}"
+    yield Text(f"{'':>{_MARGIN}}  {axis}", style="dim")
 
 
 def part(value: float, low: float, high: float) -> float:

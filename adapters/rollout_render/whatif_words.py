@@ -52,7 +52,7 @@ def sample_text(sample: Sample, took_s: float) -> str:
     whole = "all" if sample.read == sample.stored else f"the newest {words.count(sample.read)}"
     return (
         f"{words.count(sample.calls)} shadow calls, {words.utc(sample.first_at)} to {words.utc(sample.last_at)}"
-        f" ({whole} of {words.count(sample.stored)} stored trials) · {words.seconds(took_s)}"
+        f" ({whole} of {words.count(sample.stored)} stored trials), replayed in {words.seconds(took_s)}"
     )
 
 

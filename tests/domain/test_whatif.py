@@ -337,7 +337,7 @@ def test_without_a_new_confidence_it_is_asked_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("setting", "why"),
     [
-        (Setting(soft_s={"a": 0.1}), "a is required, and no record tells who goes on without it"),
+        (Setting(soft_s={"a": 0.1}), "a is required: no call goes on without it"),
         (Setting(soft_s={"b": 1.5}), "soft timeout of b is above its hard one, 1s"),
         (Setting(soft_s={"b": 0.0}), "soft timeout of b is 0 s; it must be above 0"),
         (Setting(hard_s={"b": inf}), "hard timeout of b is inf s"),

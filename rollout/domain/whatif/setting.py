@@ -74,7 +74,10 @@ class Setting:
             most = duration_text(policy.latency_s)
             yield f"the hard timeout of {name} is above the budget of the call, {most}; ask for less"
         if soft_s is not None and branch.required:
-            yield f"{name} is required, and no record tells who goes on without it after a soft timeout; ask a hard one"
+            yield (
+                f"{name} is required: no call goes on without it, so it has no soft timeout; give it a hard one, "
+                f"--hard-timeout {name}={soft_s:g}s"
+            )
         elif soft_s is not None and soft_s > limit_s:
             yield f"the soft timeout of {name} is above its hard one, {duration_text(limit_s)}; ask for less"
         sure = self.confidence.get(name)
