@@ -108,6 +108,19 @@ def _measured(value: float | None, finding: Finding) -> str:
 
 
 def _differences(r: Report) -> str:
+    """What the policy in force showed, then what it did not."""
+    parts = []
+    for current in (True, False):
+        if found := [one for one in r.mismatches if one.current is current]:
+            if not current:
+                some = len(found) < len(r.mismatches)
+                parts.append(f"**{sentences.earlier(r.policy_version, r.policy_at, some=some)}**")
+            parts.append(_paths(found))
+    notes = (prose(note, 400) for note in (sentences.COLUMNS, sentences.redacted(r.examples)) if note)
+    return "\n\n".join([*parts, *notes])
+
+
+def _paths(found: Sequence[Mismatch]) -> str:
     rows = [
         (
             code(m.path, 120),
@@ -117,9 +130,10 @@ def _differences(r: Report) -> str:
             words.share(m.share),
             words.share(m.noise_share),
             sentences.excess(m),
+            words.utc(m.last_at),
             _example(m),
         )
-        for m in r.mismatches[:_MOST]
+        for m in found[:_MOST]
     ]
     columns = (
         "Path",
@@ -129,9 +143,10 @@ def _differences(r: Report) -> str:
         "Rate",
         "Noise",
         "Beyond noise, 95 %",
+        "Last seen",
         "First seen: control → candidate",
     )
-    return _table(columns, rows, len(r.mismatches), right=columns[3:7])
+    return _table(columns, rows, len(found), right=columns[3:7])
 
 
 def _example(mismatch: Mismatch) -> str:

@@ -126,6 +126,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "falls": falls(report.waterfalls),
         "places": places(report),
         "pairs": pairs(report),
+        "hidden": sentences.redacted(report.examples),
         "trends": trends(report.curves, *_ends(report)),
         "ends": _ends(report),
     }

@@ -108,7 +108,7 @@ def show(seen: Shown) -> RenderableType:
         lines += [
             BLANK,
             title("What differs", f"more: rollout diff {seen.status.name}"),
-            tables.mismatches(seen.mismatches),
+            tables.mismatches(seen.mismatches, seen.policy.version, seen.policy.registered_at),
         ]
     curves = [(unit or "calls", points) for unit, points in seen.curves.items() if points]
     if curves:
@@ -132,10 +132,13 @@ def diff(seen: Diff) -> RenderableType:
     lines: list[RenderableType] = [
         title(
             f"{seen.rollout}: what differs",
-            f"of {words.count(seen.compared)} compared calls; noise: control against itself",
+            f"of {words.count(seen.compared)} compared calls since the first",
         ),
-        tables.mismatches(seen.mismatches),
+        tables.mismatches(seen.mismatches, seen.policy_version, seen.policy_at),
+        cell(sentences.COLUMNS, "dim"),
     ]
+    if hidden := sentences.redacted(seen.examples):
+        lines.append(cell(hidden, "dim"))
     for example in seen.examples:
         lines += [BLANK, tables.pair(example, seen.path)]
     return Group(*lines)

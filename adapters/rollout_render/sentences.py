@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from rollout.domain.report import Example
 from rollout.domain.report_values import Mismatch, PairedLatency, Reporting, Sample, Waterfall
 from rollout_render import words
 
@@ -24,6 +25,33 @@ def beyond(found: Mismatch) -> str:
     if found.excess_low is None:
         return words.UNKNOWN
     return f"≥ {words.share(found.excess_low)}" if found.excess_low > 0 else "no"
+
+
+#: What the columns of a table of paths are.
+COLUMNS: Final = "share: of the calls in which the branch was compared; noise: control against itself"
+
+
+def earlier(version: int, began: float, *, some: bool) -> str:
+    """Heads the paths that did not differ since the policy in force began. ``some``: others did."""
+    policy = f"policy v{version} began, {words.utc(began)}"
+    return f"Not seen since {policy}:" if some else f"Nothing differs since {policy}. Before that:"
+
+
+def redacted(examples: Iterable[Example]) -> str:
+    """What the hashes of pairs are and how to see values, with a path for an example; ``""`` where nothing is
+    hidden."""
+    hidden = (
+        str(one.get("path", ""))
+        for example in examples
+        for one in example.differences
+        if words.is_redacted(one.get("control")) or words.is_redacted(one.get("candidate"))
+    )
+    if (path := next(hidden, None)) is None:
+        return ""
+    return (
+        "#… is a keyed hash of a value that is not stored: equal values have equal hashes. To see values of new calls, "
+        f'name the path in the code: store=Store(clear=["{path}"]).'
+    )
 
 
 def sample(found: Sample) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -97,7 +97,18 @@ def curves(found: Sequence[tuple[str, Sequence[Point]]]) -> RenderableType:
     return made
 
 
-def mismatches(found: Sequence[Mismatch]) -> RenderableType:
+def mismatches(found: Sequence[Mismatch], version: int, began: float) -> RenderableType:
+    """The paths that differ; apart, below, those not seen since the policy in force (``version``) ``began``."""
+    current, earlier = ([m for m in found if m.current is wanted] for wanted in (True, False))
+    parts: list[RenderableType] = [_mismatches(current, "beyond", sentences.beyond)] if current else []
+    if earlier:
+        parts.append(cell(sentences.earlier(version, began, some=bool(current)), WARN))
+        parts.append(Padding.indent(_mismatches(earlier, "last seen", lambda m: words.utc(m.last_at)), 2))
+    return Group(*parts)
+
+
+def _mismatches(found: Sequence[Mismatch], last: str, told: Callable[[Mismatch], str]) -> RenderableType:
+    """``last``: the heading of the last column, which ``told`` fills."""
     rows = [
         (
             cell(m.path, limit=60),
@@ -106,11 +117,11 @@ def mismatches(found: Sequence[Mismatch]) -> RenderableType:
             words.count(m.count),
             words.share(m.share),
             words.share(m.noise_share),
-            sentences.beyond(m),
+            told(m),
         )
         for m in found
     ]
-    columns = ("path", "kind", "branch", "calls", "share", "noise", "beyond")
+    columns = ("path", "kind", "branch", "calls", "share", "noise", last)
     return table(columns, rows, right=columns[3:], stretch="path")
 
 

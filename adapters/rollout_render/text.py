@@ -54,9 +54,12 @@ def report_screen(r: Report) -> RenderableType:
     if r.mismatches:
         parts += _part(
             "What differs",
-            tables.mismatches(r.mismatches[:20]),
-            "noise: control against itself; beyond: more often, at 95 %",
+            tables.mismatches(r.mismatches[:20], r.policy_version, r.policy_at),
+            "since the first call; beyond: more often than the noise, at 95 %",
         )
+        parts.append(cell(sentences.COLUMNS, "dim"))
+        if hidden := sentences.redacted(r.examples[:2]):
+            parts.append(cell(hidden, "dim"))
         parts += [part for example in r.examples[:2] for part in (BLANK, tables.pair(example))]
     if r.latency:
         parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")

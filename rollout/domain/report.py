@@ -45,7 +45,7 @@ from rollout.domain.report_waterfall import waterfalls
 from rollout.domain.standing import Standing, Word, worst
 from rollout.domain.state import Decision, Policy
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 class Seen(Protocol):
@@ -127,7 +127,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything about one rollout, at one moment. ``dispatch``: why the dispatch chose its branches → how often.
+    """Everything about one rollout, at one moment. ``policy_at``: when the policy in force began. ``dispatch``: why the
+    dispatch chose its branches → how often.
 
     ``examples``: of each of the most frequent paths the first trials that were stored, the same ones whenever it is
     asked. ``sample``: what ``paired``, ``waterfalls``, ``models`` and ``cohorts`` are made of, None where no trial is
@@ -139,6 +140,7 @@ class Report:
     made_at: float
     database: str
     policy_version: int
+    policy_at: float
     revision: str
     join: str
     routes: Sequence[str]
@@ -213,6 +215,7 @@ def build(material: Material) -> Report:
         made_at=material.now,
         database=material.database,
         policy_version=policy.version,
+        policy_at=policy.registered_at,
         revision=policy.revision,
         join=policy.join,
         routes=tuple(policy.routes),
@@ -227,7 +230,7 @@ def build(material: Material) -> Report:
         dispatch=whole.starting("dispatch:"),
         fan_out=fan_out_time(whole),
         comparisons=parts.comparisons(units),
-        mismatches=parts.mismatches(material.paths, parts.whole(material.ever), parts.by_unit(material.ever)),
+        mismatches=parts.mismatches(material.paths, parts.whole(material.ever), parts.by_unit(material.ever), policy),
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
         cost=costs(units, window.calls_per_s),

@@ -136,22 +136,31 @@ def comparisons(units: Units) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def mismatches(paths: Iterable[Counted], figures: Figures, units: Units) -> tuple[Mismatch, ...]:
-    """The paths that differ, most frequent first, each against all calls compared."""
-    compared = figures["compared"] or max((c.compared for c in comparisons(units)), default=0)
-    noise_runs = max((summed(units, unit, "P")["noise"] for unit in units), default=0)
-    found = [_mismatch(counted, compared, noise_runs) for counted in paths]
-    return tuple(sorted(found, key=lambda m: (-m.count, -m.noise, m.path, m.kind)))
+def mismatches(paths: Iterable[Counted], figures: Figures, units: Units, policy: Policy) -> tuple[Mismatch, ...]:
+    """The paths that differ, each against the calls in which the unit of its branch was compared; one of no branch,
+    or of a unit that nothing is known of, against all. Those seen since the policy in force began come first, then
+    the most frequent."""
+    by_unit = {one.unit: (one.compared, one.noise_runs) for one in comparisons(units)}
+    compared = figures["compared"] or max((calls for calls, _ in by_unit.values()), default=0)
+    everything = compared, max((runs for _, runs in by_unit.values()), default=0)
+    unit_of = {branch.name: branch.unit for branch in policy.branches}
+    found = [
+        _mismatch(counted, *by_unit.get(unit_of.get(counted.branch, counted.branch), everything), policy.registered_at)
+        for counted in paths
+    ]
+    return tuple(sorted(found, key=lambda m: (not m.current, -m.count, -m.noise, m.path, m.kind)))
 
 
-def _mismatch(counted: Counted, compared: int, noise_runs: int) -> Mismatch:
-    """Paths are counted to the end, calls only until their second is sealed: no share is above 1 for that."""
+def _mismatch(counted: Counted, compared: int, noise_runs: int, began: float) -> Mismatch:
+    """Paths are counted to the end, calls only until their second is sealed: no share is above 1 for that. ``began``:
+    when the policy in force did, epoch seconds."""
     count, noise = min(counted.count, compared), min(counted.noise, noise_runs)
     low, high = difference(count, compared, noise, noise_runs) if compared and noise_runs else (None, None)
     return Mismatch(
         path=counted.path,
         kind=counted.kind,
         branch=counted.branch,
+        current=counted.last_at >= began,
         count=counted.count,
         share=share(count, compared),
         noise=counted.noise,

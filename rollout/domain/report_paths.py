@@ -20,13 +20,15 @@ class PathNode:
     """A place where something differs, or below which something does.
 
     ``name``: what it adds to the path of the node above. ``mismatches``: those at just this place, most frequent
-    first. ``least``: so many calls at least differ here or below (one call may differ in several places), and
-    ``share``: that of all compared, None where it is not known; ``places``: how many paths, this one included.
+    first. ``current``: one here or below was seen since the policy in force began. ``least``: so many calls at least
+    differ here or below (one call may differ in several places), and ``share``: that of all compared, None where it is
+    not known; ``places``: how many paths, this one included.
     """
 
     name: str
     mismatches: Sequence[Mismatch]
     below: Sequence[PathNode]
+    current: bool
     least: int
     share: float | None
     places: int
@@ -41,7 +43,7 @@ class _Draft:
 
 
 def tree(mismatches: Sequence[Mismatch]) -> tuple[PathNode, ...]:
-    """The roots, those with the most calls first; every mismatch is in it once."""
+    """The roots, the current ones first, then those with the most calls; every mismatch is in it once."""
     whole = _Draft()
     for mismatch in mismatches:
         at = whole
@@ -66,7 +68,7 @@ def _nodes(draft: _Draft, depth: int) -> tuple[PathNode, ...]:
         found = [node for name, below in draft.below.items() for node in _flat(name, below)]
     else:
         found = [_node(name, below, depth) for name, below in draft.below.items()]
-    return tuple(sorted(found, key=lambda node: (-node.least, node.name)))
+    return tuple(sorted(found, key=lambda node: (not node.current, -node.least, node.name)))
 
 
 def _node(name: str, draft: _Draft, depth: int) -> PathNode:
@@ -84,12 +86,13 @@ def _flat(name: str, draft: _Draft) -> list[PathNode]:
 
 
 def _made(name: str, mismatches: list[Mismatch], below: Sequence[PathNode]) -> PathNode:
-    ordered = tuple(sorted(mismatches, key=lambda one: (-one.count, one.kind, one.branch)))
+    ordered = tuple(sorted(mismatches, key=lambda one: (not one.current, -one.count, one.kind, one.branch)))
     shares = [*(one.share for one in ordered), *(node.share for node in below)]
     return PathNode(
         name=name,
         mismatches=ordered,
         below=below,
+        current=any(one.current for one in ordered) or any(node.current for node in below),
         least=max([*(one.count for one in ordered), *(node.least for node in below)]),
         share=max((share for share in shares if share is not None), default=None),
         places=bool(ordered) + sum(node.places for node in below),

@@ -46,13 +46,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """A path that differs. ``share``: of the compared calls; ``noise_share``: how often control differs from itself
-    there; ``excess``: the first less the second, between ``excess_low`` and ``excess_high`` with 95 % confidence, None
-    where control never ran against itself. ``trials``: of those that were stored, the first ones."""
+    """A path that differs, since the first call. ``current``: it was seen since the policy in force began; what was
+    not may be mended. ``share``: of the calls in which the unit of its branch was compared; ``noise_share``: how often
+    control differs from itself there; ``excess``: the first less the second, between ``excess_low`` and
+    ``excess_high`` with 95 % confidence, None where control never ran against itself. ``trials``: of those that were
+    stored, the first ones."""
 
     path: str
     kind: str
     branch: str
+    current: bool
     count: int
     share: float | None
     noise: int

@@ -133,7 +133,7 @@ async def show(backend: Backend, name: str) -> Shown:
         evidence=evidence(policy, status.branches, accounts, decisions, last),
         funnel=report_parts.funnel(whole),
         comparisons=report_parts.comparisons(units),
-        mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units),
+        mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units, policy),
         decisions=tuple(decisions[:5]),
         curves=curves,
         late_blocks=await backend.ledger.late(name),

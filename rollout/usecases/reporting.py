@@ -22,9 +22,11 @@ EXAMPLES_OF, EXAMPLES = 12, 2  # so many paths, the most frequent ones, have so 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What differs: the paths, and stored pairs as examples."""
+    """What differs: the paths, and stored pairs as examples. ``policy_at``: when the policy in force began."""
 
     rollout: str
+    policy_version: int
+    policy_at: float
     path: str | None
     compared: int
     mismatches: Sequence[Mismatch]
@@ -86,7 +88,8 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
 
 async def diff(backend: Backend, name: str, path: str | None = None, limit: int = 20) -> Diff:
     """What differs between the sides, and stored pairs as examples; of one path, or of all."""
-    known(await backend.state.load(), name)
+    snapshot = await backend.state.load()
+    policy = snapshot.policies[known(snapshot, name)]
     totals = await backend.ledger.totals(name)
     counted = await backend.ledger.mismatches(name, path=path, limit=limit)
     if path and not counted:
@@ -95,9 +98,11 @@ async def diff(backend: Backend, name: str, path: str | None = None, limit: int 
     whole = report_parts.whole(totals)
     return Diff(
         rollout=name,
+        policy_version=policy.version,
+        policy_at=policy.registered_at,
         path=path,
         compared=whole["compared"],
-        mismatches=report_parts.mismatches(counted, whole, report_parts.by_unit(totals)),
+        mismatches=report_parts.mismatches(counted, whole, report_parts.by_unit(totals), policy),
         examples=await _examples(backend, name, path, min(limit, 5) if path is None else limit),
     )
 

@@ -168,7 +168,7 @@ def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
 def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
     assert "Rolled back: tickets." in run("report", "profile").stdout
     report = parsed(run("report", "profile", "--format", "json"))
-    assert report["schema"] == 4
+    assert report["schema"] == 5
     assert report["verdict"]["word"] == "rolled_back"
     result = run("report", "profile", "--format", "html", "--out", "page.html")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -184,10 +184,10 @@ def test_a_report_for_a_pull_request_begins_with_the_verdict(run: Run) -> None:
 
 
 REPORT_KEYS = {
-    "schema", "rollout", "made_at", "database", "policy_version", "revision", "join", "routes", "window", "verdict",
-    "branches", "gates", "bound", "evidence", "funnel", "outcomes", "dispatch", "fan_out", "comparisons", "mismatches",
-    "examples", "latency", "cost", "sample", "paired", "waterfalls", "models",
-    "cohorts", "errors", "curves", "timeline", "policy", "completeness",
+    "schema", "rollout", "made_at", "database", "policy_version", "policy_at", "revision", "join", "routes", "window",
+    "verdict", "branches", "gates", "bound", "evidence", "funnel", "outcomes", "dispatch", "fan_out", "comparisons",
+    "mismatches", "examples", "latency", "cost", "sample", "paired", "waterfalls", "models", "cohorts", "errors",
+    "curves", "timeline", "policy", "completeness",
 }  # fmt: skip
 
 

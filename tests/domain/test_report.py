@@ -408,6 +408,40 @@ def test_how_far_a_path_is_beyond_its_noise_is_told_with_an_interval_or_not_at_a
     assert (untold.excess, untold.excess_low, untold.excess_high) == (None, None, None)
 
 
+def test_a_path_is_a_share_of_the_calls_in_which_its_unit_was_compared_as_the_comparisons_are() -> None:
+    units = [
+        Totals("tickets", "P", 1, Figures({"matched": 381, "mismatched": 166, "noise": 40})),
+        Totals("orders", "P", 1, Figures({"matched": 1_026, "noise": 48})),
+    ]
+    paths = [
+        MismatchCount("profile", "tickets", "$.tickets", "order", 166, 20),
+        MismatchCount("profile", "", "$.at", "value", 513),
+        MismatchCount("profile", "gone", "$.gone", "value", 171),
+    ]
+    report = build_of([*units, whole(calls=3_000, compared=1_026)], paths=paths, policy=branches("orders", "tickets"))
+    shares = {m.path: m.share for m in report.mismatches}
+    assert shares == {"$.tickets": 166 / 547, "$.at": 0.5, "$.gone": 171 / 1_026}
+    assert shares["$.tickets"] == {c.unit: c.mismatch_share for c in report.comparisons}["tickets"]
+    assert {m.path: m.noise_share for m in report.mismatches}["$.tickets"] == 0.5
+
+
+def test_a_path_of_a_group_is_a_share_of_the_calls_of_the_group() -> None:
+    group = Totals("main", "P", 1, Figures({"matched": 15, "mismatched": 5}))
+    paths = [MismatchCount("profile", "a", "$.a", "value", 5)]
+    report = build_of([group, whole(compared=100)], paths=paths, policy=branches("a", "b", unit="main"))
+    assert report.mismatches[0].share == 0.25
+
+
+def test_what_was_not_seen_since_the_policy_in_force_began_comes_last_however_frequent() -> None:
+    paths = [
+        MismatchCount("profile", "orders", "$.mended", "order", 90, first_at=NOW - 900, last_at=NOW - 600.001),
+        MismatchCount("profile", "orders", "$.now", "value", 3, first_at=NOW - 900, last_at=NOW - 600),
+    ]
+    report = build_of([whole(compared=100)], paths=paths, policy=sample_policy(registered_at=NOW - 600))
+    assert [(m.path, m.current) for m in report.mismatches] == [("$.now", True), ("$.mended", False)]
+    assert report.policy_at == NOW - 600
+
+
 # The rest
 
 

@@ -11,9 +11,9 @@ from rollout.domain.report_paths import DEEPEST, PathNode, tree
 from rollout.domain.report_values import Mismatch
 
 
-def mismatch(path: str, count: int = 1, kind: str = "value") -> Mismatch:
+def mismatch(path: str, count: int = 1, kind: str = "value", *, current: bool = True) -> Mismatch:
     return Mismatch(
-        path=path, kind=kind, branch="orders", count=count, share=None, noise=0, noise_share=None,
+        path=path, kind=kind, branch="orders", current=current, count=count, share=None, noise=0, noise_share=None,
         excess=None, excess_low=None, excess_high=None, first_at=0.0, last_at=0.0, trials=(), example=None,
     )  # fmt: skip
 
@@ -47,6 +47,11 @@ def test_what_belongs_together_stands_together_most_frequent_first() -> None:
         "headers.location: value 3",
         "status: value 1",
     ]
+
+
+def test_what_was_not_seen_since_the_policy_in_force_began_comes_last() -> None:
+    nodes = tree([mismatch("$.a.x", 90, current=False), mismatch("$.b", 1), mismatch("$.b", 5, "type", current=False)])
+    assert list(lines(nodes)) == ["$", "  .b: value 1, type 5", "  .a.x: value 90"]
 
 
 def test_one_call_may_differ_in_several_places_so_their_counts_are_not_added_up() -> None:

@@ -12,7 +12,7 @@ from rollout_render import sentences
 AT = 1_767_614_400.0
 SAMPLE = Sample(trials=2_000, stored=9_000, calls=2_000.0, kept=1.0, first_at=AT, last_at=AT + 60)
 MISMATCH = Mismatch(
-    path="$.a", kind="value", branch="a", count=5, share=0.05, noise=1, noise_share=0.01, excess=0.04,
+    path="$.a", kind="value", branch="a", current=True, count=5, share=0.05, noise=1, noise_share=0.01, excess=0.04,
     excess_low=0.01, excess_high=0.06, first_at=AT, last_at=AT, trials=(), example=None,
 )  # fmt: skip
 

@@ -1,0 +1,108 @@
+"""What differs, as each form tells it: what the policy in force never showed is marked, and stands last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rollout.domain.report import Report
+from rollout.testing import (
+    ManualClock,
+    MemoryBackend,
+    memory_backend,
+    sample_batch,
+    sample_mismatch,
+    sample_policy,
+    sample_trial,
+)
+from rollout.usecases import look, reporting
+from rollout_render import screens, sentences
+from rollout_render.explorer import places
+from rollout_render.markdown import markdown_report
+from rollout_render.page import html_report
+from rollout_render.text import text_report
+from tests.render.test_watching import printed
+
+HASHED = {"type": "string", "length": 5, "hash": "3c160513aa"}
+FORMS: list[Callable[[Report], str]] = [text_report, markdown_report, html_report]
+
+
+async def mended(*paths: str) -> MemoryBackend:
+    """``$.mended`` differed often under version 1, and these paths, seldom, under version 2."""
+    clock = ManualClock()
+    backend = memory_backend(clock)
+    await backend.state.register(sample_policy(), "test")
+    before = clock.wall()
+    clock.advance(10)
+    await backend.state.register(sample_policy(revision="2"), "test")
+    counts = [sample_mismatch("$.mended", 90, first_at=before, last_at=before + 9.999)]
+    counts += [sample_mismatch(path, 2, first_at=before, last_at=clock.wall()) for path in paths]
+    await backend.ledger.append(sample_batch(*counts))
+    return backend
+
+
+async def test_a_screen_tells_what_was_mended_apart_and_when_it_was_seen_last() -> None:
+    backend = await mended("$.now")
+    for screen in (
+        screens.diff(await reporting.diff(backend, "profile")),
+        screens.show(await look.show(backend, "profile")),
+    ):
+        out = "\n".join(printed(screen, 100))
+        assert out.index("$.now") < out.index("Not seen since policy v2 began") < out.index("$.mended")
+        (line,) = [line for line in out.splitlines() if "$.mended" in line]
+        assert line.rstrip().endswith(":09Z")
+
+
+async def test_where_nothing_differs_any_more_that_is_said_first() -> None:
+    out = " ".join(" ".join(printed(screens.diff(await reporting.diff(await mended(), "profile")), 100)).split())
+    assert out.index("Nothing differs since policy v2 began, ") < out.index("$.mended")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_every_form_of_the_report_marks_what_the_policy_in_force_never_showed(
+    form: Callable[[Report], str],
+) -> None:
+    text = form(await reporting.report(await mended("$.now"), "profile"))
+    assert text.index(".now") < text.index(".mended")
+    assert text.count("since policy v2") == 1
+    nothing = form(await reporting.report(await mended(), "profile"))
+    assert "Nothing differs since policy v2 began" in nothing
+
+
+async def test_the_tree_of_paths_ends_with_what_was_mended() -> None:
+    report = await reporting.report(await mended("$.now"), "profile")
+    (root,) = places(report)
+    assert [place.name for place in root.below] == [".now", ".mended"]
+
+
+async def with_pair(control: Any, candidate: Any) -> MemoryBackend:
+    backend = await mended("$.now")
+    seen = {"path": "$.now", "kind": "value", "branch": "orders", "control": control, "candidate": candidate}
+    await backend.ledger.append(
+        sample_batch(
+            sample_trial(1, outcome="mismatched", differences=[seen]),
+            sample_mismatch("$.now", 1, trials=[f"{1:032x}"]),
+        )
+    )
+    return backend
+
+
+CLEAR = 'store=Store(clear=["$.now"])'
+
+
+async def test_hashes_are_explained_where_they_are_shown_with_what_shows_the_values() -> None:
+    backend = await with_pair(HASHED, HASHED)
+    said = " ".join(" ".join(printed(screens.diff(await reporting.diff(backend, "profile")), 100)).split())
+    assert CLEAR in said
+    assert said.index(CLEAR) < said.index("#3c160513")
+    report = await reporting.report(backend, "profile")
+    assert CLEAR in " ".join(text_report(report).split())
+    assert "Store(clear=" in html_report(report)
+    assert "Store(clear=" in markdown_report(report)
+
+
+async def test_of_values_in_clear_nothing_is_explained() -> None:
+    backend = await with_pair("a", {"type": "missing"})
+    assert sentences.redacted((await reporting.diff(backend, "profile")).examples) == ""
