@@ -193,8 +193,18 @@ class Ledger(Protocol):
         """
         ...
 
-    async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
-        """Figures of a span (epoch seconds; None: open), by unit, arm and entry."""
+    async def totals(
+        self, rollout: str, since: float | None = None, until: float | None = None, version: int | None = None
+    ) -> list[Totals]:
+        """Figures of a span (epoch seconds; None: open), by unit, arm and entry. ``version``: of one version of the
+        policy alone; None: of all.
+        """
+        ...
+
+    async def extent(self, rollout: str, since: float | None = None) -> tuple[int, int] | None:
+        """From when to when (epoch seconds, the end excluded) the rollout's calls came, as closely as the roll-up left
+        it; ``since``: of the blocks that begin then or later. None where there are none.
+        """
         ...
 
     async def series(

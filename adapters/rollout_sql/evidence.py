@@ -25,16 +25,29 @@ _AT_ONCE: Final = 25  # rows between two breaths of the event loop: about 1 ms
 _figures = as_type(blocks.c.figures, Text)  # else the driver parses all of them at once
 
 
-async def totals(db: Database, rollout: str, since: float | None, until: float | None) -> list[Totals]:
+async def totals(
+    db: Database, rollout: str, since: float | None, until: float | None, version: int | None
+) -> list[Totals]:
     """By unit, arm and entry; late blocks count too."""
     b = blocks.c
     query = select(b.unit, b.arm, b.entry, _figures).where(*_span(rollout, since, until))
+    if version is not None:
+        query = query.where(b.version == version)
     async with db.reading() as connection:
         rows = (await connection.execute(query.order_by(b.unit, b.second))).all()
     sums: dict[tuple[str, str, int], Figures] = {}
     async for unit, arm, entry, figures in with_figures(rows):
         sums.setdefault((unit, arm, entry), Figures()).merge(figures)
     return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
+
+
+async def extent(db: Database, rollout: str, since: float | None) -> tuple[int, int] | None:
+    """Of the rollout's own blocks."""
+    b = blocks.c
+    query = select(func.min(b.second), func.max(b.second + b.span)).where(*_span(rollout, since, None), b.unit == "")
+    async with db.reading() as connection:
+        first, end = (await connection.execute(query)).one()
+    return None if first is None else (first, end)
 
 
 async def series(

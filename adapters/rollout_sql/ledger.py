@@ -35,8 +35,13 @@ class SqlLedger:
     async def blocks_of(self, spans: Sequence[Span]) -> list[list[UnitBlock]]:
         return await blocks_of(self._db, spans)
 
-    async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
-        return await evidence.totals(self._db, rollout, since, until)
+    async def totals(
+        self, rollout: str, since: float | None = None, until: float | None = None, version: int | None = None
+    ) -> list[Totals]:
+        return await evidence.totals(self._db, rollout, since, until, version)
+
+    async def extent(self, rollout: str, since: float | None = None) -> tuple[int, int] | None:
+        return await evidence.extent(self._db, rollout, since)
 
     async def series(
         self, rollout: str, unit: str, since: float, until: float, step_s: int

@@ -123,12 +123,20 @@ class MemoryLedger:
         return found.by_time()
 
     @suffers
-    async def totals(self, rollout: str, since: float | None = None, until: float | None = None) -> list[Totals]:
+    async def totals(
+        self, rollout: str, since: float | None = None, until: float | None = None, version: int | None = None
+    ) -> list[Totals]:
         sums: dict[tuple[str, str, int], Figures] = {}
         for row, figures in self._counted(rollout, since, until):
-            _, unit, _, entry = row.stage
-            sums.setdefault((unit, row.arm, entry), Figures()).merge(figures)
+            _, unit, counted_under, entry = row.stage
+            if version in (None, counted_under):
+                sums.setdefault((unit, row.arm, entry), Figures()).merge(figures)
         return [Totals(unit, arm, entry, figures) for (unit, arm, entry), figures in sums.items()]
+
+    @suffers
+    async def extent(self, rollout: str, since: float | None = None) -> tuple[int, int] | None:
+        own = [row for row, _ in self._counted(rollout, since, None) if row.stage[1] == ""]
+        return (min(row.second for row in own), max(row.second + row.span for row in own)) if own else None
 
     @suffers
     async def series(

@@ -39,6 +39,7 @@ METHODS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "append": lambda b: b.ledger.append(sample_batch(sample_block(1))),
     "blocks_of": lambda b: b.ledger.blocks_of([Span("profile", "orders", 1, 1, 0, 1)]),
     "totals": lambda b: b.ledger.totals("profile"),
+    "extent": lambda b: b.ledger.extent("profile"),
     "series": lambda b: b.ledger.series("profile", "orders", 0, 60, 60),
     "late": lambda b: b.ledger.late("profile"),
     "mismatches": lambda b: b.ledger.mismatches("profile"),

@@ -69,6 +69,36 @@ async def test_a_rollout_that_was_never_called_has_no_totals(ledger: Ledger) -> 
     assert await ledger.totals("profile") == []
 
 
+async def test_totals_of_one_version_of_the_policy_leave_the_others_out(ledger: Ledger, now: int) -> None:
+    await ledger.append(
+        sample_batch(*(sample_block(now, "A", {"calls": 10**version}, version=version) for version in (1, 2)))
+    )
+    found = [await ledger.totals("profile", now - 1, None, version) for version in (1, 2, 3, None)]
+    assert [sum(one.figures["calls"] for one in totals) for totals in found] == [10, 100, 0, 110]
+
+
+async def test_the_extent_of_calls_is_from_the_first_second_to_the_end_of_the_last(ledger: Ledger, now: int) -> None:
+    assert await ledger.extent("profile") is None
+    own = [sample_block(now - back, "*", {"calls": 1}, unit="", entry=0) for back in (300, 200, 100)]
+    others = [sample_block(now, "A", {"calls": 1}), sample_block(now, "*", {"calls": 1}, rollout="search", unit="")]
+    await ledger.append(sample_batch(*own, *others))
+    assert await ledger.extent("profile") == (now - 300, now - 99)
+    assert await ledger.extent("profile", now - 200.5) == (now - 200, now - 99)
+    assert await ledger.extent("profile", now - 99) is None
+
+
+async def test_the_extent_of_rolled_up_calls_is_that_of_their_minutes(backend: Backend, now: int) -> None:
+    await backend.state.register(sample_policy(), "me")
+    start = now // HOUR * HOUR - 3 * HOUR
+    own = [sample_block(start + second, "*", {"calls": 1}, unit="", entry=0) for second in (70, 130)]
+    await backend.ledger.append(sample_batch(*own))
+    await backend.ledger.maintain({"profile": sample_policy()})
+    found = await backend.ledger.extent("profile")
+    assert found is not None
+    assert found[0] in (start + 60, start + 70)  # what keeps every second (memory) need not forget
+    assert found[1] in (start + 180, start + 131)
+
+
 async def test_a_series_has_the_figures_of_each_step_by_arm(ledger: Ledger, now: int) -> None:
     start = now // 60 * 60 - 300
     await ledger.append(
