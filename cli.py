@@ -94,22 +94,24 @@ def show(name: str, watch: bool, every_s: float, url: str, output: str) -> None:
 
 @main.command()
 @rollout_name()
+@branch_name()
 @named("--explain", "EXPLAIN", is_flag=True, help="Tell how each gate comes to it, number by number.")
 @reading(steer.check, explaining.explain)
 @click.pass_context
-def check(ctx: click.Context, name: str, explain: bool, url: str, output: str) -> None:
-    """Judge now and change nothing: what would be decided, and why.
+def check(ctx: click.Context, name: str, branch: str | None, explain: bool, url: str, output: str) -> None:
+    """Judge now and change nothing: what would be decided of a branch, or of all, and why.
 
-    Exits 3 when it would hold, 4 when it would roll back. With --explain: what each gate saw of both sides, its
-    evidence against the boundary, its weight, what is missing; and what all gates together promise.
+    Exits 3 when it would hold, 4 when it would roll back; what is completed is not held. With --explain: what each gate
+    saw of both sides, its evidence against the boundary, its weight, what is missing; and what all gates together
+    promise.
     """
     if explain:
-        told = run(url, lambda backend: explaining.explain(backend, name))
+        told = run(url, lambda backend: explaining.explain(backend, name, branch))
         emit(told, output, explained.explained)
-        ctx.exit(Exit.of_actions(unit.action for unit in told.units))
-    judged = run(url, lambda backend: steer.check(backend, name))
+        ctx.exit(Exit.of_decided((unit.mode, unit.action) for unit in told.units))
+    judged = run(url, lambda backend: steer.check(backend, name, branch))
     emit(judged, output, screens.check)
-    ctx.exit(Exit.of_actions(one.verdict.action for one in judged))
+    ctx.exit(Exit.of_decided((one.mode, one.verdict.action) for one in judged))
 
 
 @main.command()

@@ -21,6 +21,7 @@ from click.shell_completion import CompletionItem
 
 from rollout.domain.durations import duration_text, seconds, share_of
 from rollout.domain.standing import Word
+from rollout.domain.state import Mode
 from rollout.errors import RolloutError, UnknownName
 from rollout_render.clean import clean_block
 from rollout_render.registered import BRANCH, FLAG, ROLLOUT, SHARE
@@ -41,9 +42,10 @@ class Exit(IntEnum):
     interrupted = 130
 
     @classmethod
-    def of_actions(cls, actions: Iterable[str]) -> Exit:
-        """Of what ``check`` would decide: a rollback, a hold or pause, or a step."""
-        found = set(actions)
+    def of_decided(cls, decided: Iterable[tuple[Mode, str]]) -> Exit:
+        """Of what ``check`` would decide of each unit in its mode: a rollback, a hold or pause, or a step. What is
+        completed is not held back from anything."""
+        found = {action for mode, action in decided if (mode, action) != (Mode.completed, "hold")}
         if found & {"rollback", "stop_shadow"}:
             return cls.rolled_back
         return cls.holding if found & {"hold", "pause"} else cls.ok
@@ -76,7 +78,7 @@ class Doors(click.Group):
         try:
             return super().invoke(ctx)
         except RolloutError as error:
-            click.echo(f"error: {clean_block(error)}", err=True)
+            click.echo(f"Error: {clean_block(error)}", err=True)
             ctx.exit(Exit.usage if isinstance(error, UnknownName) else Exit.failure)
         except (KeyboardInterrupt, asyncio.CancelledError):
             ctx.exit(Exit.interrupted)

@@ -13,9 +13,9 @@ from rich.text import Text
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_evidence import account_of
 from rollout.usecases.explaining import Explained, GateExplained, UnitExplained
-from rollout_render import words
+from rollout_render import sentences, words
 from rollout_render.evidence import ALL
-from rollout_render.tables import action_style
+from rollout_render.screens import decided
 from rollout_render.terminal import cell, grade
 
 BLANK = Text("")
@@ -30,9 +30,9 @@ def explained(seen: Explained) -> RenderableType:
 
 def _unit(unit: UnitExplained) -> list[RenderableType]:
     place = f"at {unit.at}, next {unit.next}" if unit.next else f"at {unit.at}, the last stage"
-    action = (unit.action.replace("_", " "), action_style(unit.action) or "bold")
-    head = Text.assemble((cell(unit.unit).plain, "bold"), (f"  {place}  ", "dim"), action)
-    parts: list[RenderableType] = [head, *(Padding.indent(cell(reason), 2) for reason in unit.reasons)]
+    head = Text.assemble((cell(unit.unit).plain, "bold"), (f"  {place}  ", "dim"), decided(unit.mode, unit.action))
+    said = [*unit.reasons, *sentences.stopped(unit.rolled_back_at, unit.why, figures=bool(unit.gates))]
+    parts: list[RenderableType] = [head, *(Padding.indent(cell(reason), 2) for reason in said)]
     for one in unit.gates:
         parts += _block(one.finding, [("seen", _seen(one.finding)), *_evidence(one)])
     for finding in unit.besides:
@@ -72,7 +72,7 @@ def _account(unit: UnitExplained) -> list[RenderableType]:
     account = account_of([one.finding for one in unit.gates])
     if account is None:
         return []
-    means = "not ready" if unit.at == "shadow" else "rolled back"
+    means = "not ready" if unit.at == "shadow" and unit.rolled_back_at is None else "rolled back"
     said = f"{words.odds(account[0])}; {means} at {words.odds(account[1])}"
     return [BLANK, Padding.indent(Text(ALL, style="bold"), 2), _lines([("against", said)])]
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rollout.domain.checkup import Diagnosis
 from rollout.domain.gates import Finding
-from rollout.domain.state import Decision, FlagOverride, Lease
+from rollout.domain.state import Decision, FlagOverride, Lease, Mode
 from rollout.domain.verdict import Action
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
 from rollout.usecases.reporting import Costs, Diff
@@ -239,29 +239,51 @@ def doctor(seen: Diagnosis) -> RenderableType:
 def check(seen: Sequence[Checked]) -> RenderableType:
     """Whether it is safe to promote; then what would be decided of each unit, and why."""
     lines: list[RenderableType] = [*_answers(seen), BLANK]
-    for unit, verdict, found in seen:
-        style = tables.action_style(verdict.action) or "bold"
-        lines.append(Text.assemble((cell(unit).plain, "bold"), "  ", (verdict.action.replace("_", " "), style)))
-        lines += [Padding.indent(cell(reason), 2) for reason in verdict.reasons]
-        if found:
-            lines.append(Padding.indent(tables.findings(found, whys=False), 2))
+    for one in seen:
+        lines.append(Text.assemble((cell(one.unit).plain, "bold"), "  ", decided(one.mode, one.verdict.action)))
+        said = [*one.verdict.reasons, *sentences.stopped(one.rolled_back_at, one.why, figures=bool(one.findings))]
+        lines += [Padding.indent(cell(reason), 2) for reason in said]
+        if one.findings:
+            lines.append(Padding.indent(tables.findings(one.findings, whys=False), 2))
         lines.append(BLANK)
     return Group(*lines, cell("Nothing was changed.", "dim"))
 
 
 def _answers(seen: Sequence[Checked]) -> Iterator[Text]:
     """Whom it is safe to promote and whom not, a line for each answer."""
-    for actions, said, style in _ANSWERS:
-        if units := [one.unit for one in seen if one.verdict.action in actions]:
-            yield cell(f"{said}: {', '.join(units)}.", style)
+    said = [_answer(one) for one in seen]
+    for answer, style in _ANSWERS.items():
+        if units := [one.unit for one, its in zip(seen, said, strict=True) if its == answer]:
+            yield cell(f"{answer}: {', '.join(units)}.", style)
 
 
-_ANSWERS = (
-    ((Action.rollback, Action.stop_shadow), "Breached", f"bold {BAD}"),
-    ((Action.promote,), "Safe to promote", f"bold {GOOD}"),
-    ((Action.complete,), "At the end of the ramp", f"bold {GOOD}"),
-    ((Action.hold, Action.pause), "Not to be promoted now", f"bold {WARN}"),
-)
+def _answer(one: Checked) -> str:
+    match one.verdict.action:
+        case Action.rollback | Action.stop_shadow:
+            return "Breached"
+        case Action.promote:
+            return "Safe to promote"
+        case Action.complete:
+            return "At the end of the ramp"
+    return {Mode.rolled_back: "Rolled back", Mode.completed: "Nothing left to promote"}.get(one.mode, _NOT_NOW)
+
+
+_NOT_NOW = "Not to be promoted now"
+_ANSWERS = {
+    "Breached": f"bold {BAD}",
+    "Safe to promote": f"bold {GOOD}",
+    _NOT_NOW: f"bold {WARN}",
+    "Rolled back": f"bold {BAD}",
+    "At the end of the ramp": f"bold {GOOD}",
+    "Nothing left to promote": f"bold {GOOD}",
+}
+
+
+def decided(mode: Mode, action: Action) -> tuple[str, str]:
+    """What would be decided, with its style; of what stands still for good, that it does."""
+    if action is Action.hold and mode in (Mode.rolled_back, Mode.completed):
+        return mode.text, f"bold {BAD if mode is Mode.rolled_back else GOOD}"
+    return action.replace("_", " "), tables.action_style(action) or "bold"
 
 
 def moved(seen: Steered) -> RenderableType:

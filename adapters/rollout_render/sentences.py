@@ -54,6 +54,15 @@ def redacted(examples: Iterable[Example]) -> str:
     )
 
 
+def stopped(at: float | None, why: str, *, figures: bool) -> list[str]:
+    """Of a unit that is rolled back since ``at`` (epoch seconds): when and why, and of when ``figures``, if there are
+    any, are; nothing of any other."""
+    if at is None:
+        return []
+    since = f"since {words.utc(at)}{f': {why}' if why else ''}"
+    return [since, "the figures are those of that moment"] if figures else [since]
+
+
 def sample(found: Sample) -> str:
     """Which trials a part of the report is made of, as a sentence."""
     span = f"{words.utc(found.first_at)} to {words.utc(found.last_at)}"

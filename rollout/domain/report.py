@@ -220,7 +220,7 @@ def build(material: Material) -> Report:
         join=policy.join,
         routes=tuple(policy.routes),
         window=window,
-        verdict=verdict(policy.rollout, material.standings, whole["calls"]),
+        verdict=verdict(policy.rollout, material.standings, whole["calls"], join=policy.join),
         branches=tuple(material.standings),
         gates=findings,
         bound=bound_of(policy),
@@ -247,12 +247,12 @@ def build(material: Material) -> Report:
     )
 
 
-def verdict(rollout: str, standings: Sequence[Standing], calls: int) -> Verdict:
+def verdict(rollout: str, standings: Sequence[Standing], calls: int, *, join: str) -> Verdict:
     """One sentence for the person who has one minute, and one line for each branch."""
     word = worst(standings)
     names = _and([s.branch for s in standings if s.word is word])
     sentence = {
-        Word.rolled_back: f"Rolled back: {names}. Users get control's answers.",
+        Word.rolled_back: f"Rolled back: {names}{_meanwhile(standings, join)}",
         Word.holding: f"Do not promote yet. Held by the gates: {names}.",
         Word.undecided: f"Undecided: {names}. The deadline of the stage passed, so a person decides.",
         Word.paused: f"Paused: {names}. Nothing moves until somebody resumes it.",
@@ -268,6 +268,16 @@ def verdict(rollout: str, standings: Sequence[Standing], calls: int) -> Verdict:
         sentence += " No call has been recorded in this window."
     reasons = tuple(f"{s.branch} at {s.at}, {s.word.text}: {s.why}" for s in standings)
     return Verdict(word=word, sentence=sentence, reasons=reasons)
+
+
+def _meanwhile(standings: Sequence[Standing], join: str) -> str:
+    """What users get while something is rolled back: without a required branch no fan-out replaces control."""
+    back = [s for s in standings if s.word is Word.rolled_back]
+    live = [s.branch for s in standings if s.share > 0]
+    if not live or (join == "replace" and any(s.required for s in back)):
+        return ". Users get control's answers."
+    instead = "which users get from control" if join == "overlay" else "of which users see nothing"
+    return f", {instead}; {_and(live)} {'stays' if len(live) == 1 else 'stay'} live."
 
 
 def fields(policy: Policy) -> tuple[Field, ...]:

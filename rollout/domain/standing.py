@@ -149,7 +149,7 @@ def _word(
     if state.mode is Mode.paused:
         return Word.paused, _misdrawn(state, reason) if state.cause == ALLOCATION else _by_whom(state, reason)
     if state.mode is Mode.completed:
-        return Word.completed, "the last stage is baked; it is only watched"
+        return Word.completed, "nothing is left to promote; its gates go on watching"
     if harm := _first(findings, Grade.breach) or _first(findings, Grade.error):
         return Word.holding, harm
     if context.late_s > 0:

@@ -129,7 +129,7 @@ def _standing_still(context: Context) -> tuple[str, ...]:
         case Mode.rolled_back:
             return (f"rolled back{cause}: resume begins again in shadow",)
         case Mode.completed:
-            return ("completed: it is only watched",)
+            return (f"completed at {percent(context.share)}: nothing is left to promote, its gates go on watching",)
     return ()
 
 

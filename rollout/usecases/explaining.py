@@ -9,10 +9,11 @@ from rollout.domain.bound import Bound, bound_of
 from rollout.domain.gates import Finding, GateSpec
 from rollout.domain.judgement import Case
 from rollout.domain.lifecycle import at_share, share_of
+from rollout.domain.state import Mode
 from rollout.domain.verdict import Action
 from rollout.ports import Backend
+from rollout.usecases.checking import checked
 from rollout.usecases.standpoint import Standpoint
-from rollout.usecases.steering import judge_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +29,19 @@ class GateExplained:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitExplained:
     """What would be decided of a unit, and why. ``at``, ``next``: ``"25%"``, ``"shadow"``; ``next`` is ``""`` at the
-    last stage. ``besides``: findings of no declared gate, as the one on the draw of calls."""
+    last stage. ``besides``: findings of no declared gate, as the one on the draw of calls. ``rolled_back_at``: as of
+    ``Checked``, and ``why``."""
 
     unit: str
     at: str
     next: str
+    mode: Mode
     action: Action
     reasons: Sequence[str]
     gates: Sequence[GateExplained]
     besides: Sequence[Finding]
+    rolled_back_at: float | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +68,20 @@ async def explain(backend: Backend, rollout: str, branch: str | None = None) -> 
 
 
 async def _explained(backend: Backend, at: Standpoint, unit: str) -> UnitExplained:
-    verdict = await judge_now(backend, at, unit, lambda context: context)
-    found = {finding.gate: finding for finding in verdict.findings}
+    seen = await checked(backend, at, unit)
+    found = {finding.gate: finding for finding in seen.findings}
     case = at.case(unit)
     return UnitExplained(
         unit=unit,
         at=at_share(share_of(case.members)),
         next=_next(case),
-        action=verdict.action,
-        reasons=verdict.reasons,
+        mode=seen.mode,
+        action=seen.verdict.action,
+        reasons=seen.verdict.reasons,
         gates=tuple(_gates(at.policy.gates, found)),
         besides=tuple(found.values()),
+        rolled_back_at=seen.rolled_back_at,
+        why=seen.why,
     )
 
 

@@ -16,7 +16,7 @@ from rollout.domain.bound import Bound, bound_of
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, GateState
 from rollout.domain.judgement import ACCOUNT, Case
-from rollout.domain.lifecycle import members_of
+from rollout.domain.lifecycle import members_of, mode_of
 from rollout.domain.report_evidence import UnitEvidence, evidence
 from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
@@ -24,6 +24,7 @@ from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Sn
 from rollout.engine.judging import evidence_of
 from rollout.errors import UnknownName
 from rollout.ports import Backend
+from rollout.usecases.stopped import found_then, stops_of
 
 Series = Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]  # unit → (second, arm → figures)
 CONTROLLER = "controller"  # the name of the lease of whoever decides
@@ -186,21 +187,19 @@ async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> 
     states = snapshot.states.get(policy.rollout, {})
     found: dict[str, Sequence[Finding]] = {}
     behind: dict[str, float] = {}
-    reasons: dict[str, str] = {}
+    stops = await stops_of(backend, policy, states)
     for unit in policy.units():
         members = members_of(policy, states, unit)
         if not members:
             continue
-        if (action := _STOPS.get(members[0].mode)) is not None:
-            decision = await _newest(backend, policy.rollout, members[0].branch, action)
-            reasons[unit] = decision.reason if decision else ""
-            if action == "rollback":
-                found[unit] = [f for f in decision.findings if f.unit == unit] if decision else []
-                continue
+        if mode_of(members) is Mode.rolled_back:
+            found[unit] = found_then(stops[unit], unit) if unit in stops else ()
+            continue
         case = Case(policy=policy, unit=unit, states=states, flags=snapshot.flags, now=snapshot.now)
         evidence = await evidence_of(backend.state, backend.ledger, case)
         behind[unit] = evidence.behind_s
         found[unit] = evidence.findings(case)
+    reasons = {unit: decision.reason for unit, decision in stops.items()}
     return stands(policy, states, found, snapshot.flags, snapshot.now, behind_s=behind, reasons=reasons)
 
 
@@ -220,15 +219,6 @@ async def accounts_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> M
 
 _RECENT_S = 30 * 60
 _FEW = 5  # minutes that make no curve
-_STOPS = {Mode.rolled_back: "rollback", Mode.paused: "pause"}
-
-
-async def _newest(backend: Backend, rollout: str, branch: str, action: str) -> Decision | None:
-    """The newest decision of that kind that moved a branch."""
-    for decision in await backend.state.decisions(rollout, limit=50):
-        if decision.action == action and any(move.get("branch") == branch for move in decision.moves):
-            return decision
-    return None
 
 
 async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutStatus:
@@ -249,7 +239,7 @@ async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutSta
     return RolloutStatus(
         name=name,
         word=worst(standings),
-        sentence=reports.verdict(name, standings, 1).sentence,
+        sentence=reports.verdict(name, standings, 1, join=policy.join).sentence,
         version=policy.version,
         join=policy.join,
         branches=standings,

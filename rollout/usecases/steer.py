@@ -10,18 +10,15 @@ what that left; ``Conflict`` if it keeps meeting them. ``seen``, where a verb ta
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from rollout.domain.gates import Finding
 from rollout.domain.lifecycle import Event, Move, legal, mode_of, moves
 from rollout.domain.state import BranchState, Mode
-from rollout.domain.verdict import Verdict
 from rollout.ports import Backend
+from rollout.usecases.checking import Checked, check
 from rollout.usecases.flags import clear_flag, list_flags, set_flag
 from rollout.usecases.housekeeping import purge
 from rollout.usecases.promoting import approve, promote
 from rollout.usecases.standpoint import Standpoint
-from rollout.usecases.steering import Plan, Seen, Steered, carry_out, judge_now
+from rollout.usecases.steering import Plan, Seen, Steered, carry_out
 
 __all__ = [
     "Checked",
@@ -39,14 +36,6 @@ __all__ = [
     "rollback",
     "set_flag",
 ]
-
-
-class Checked(NamedTuple):
-    """What a controller would decide on a unit now."""
-
-    unit: str
-    verdict: Verdict
-    findings: tuple[Finding, ...]
 
 
 async def rollback(
@@ -96,16 +85,6 @@ async def resume(
 async def reset(backend: Backend, rollout: str, branch: str | None = None, *, reason: str = "", actor: str) -> Steered:
     """Begin again in shadow with new evidence, from wherever it stands; what comes after it and is live as well."""
     return await _simple(backend, rollout, branch, Event.reset, reason, actor)
-
-
-async def check(backend: Backend, rollout: str, branch: str | None = None) -> list[Checked]:
-    """Judge now, from what the controller folded and what was closed since; change nothing. No controller need run."""
-    at = await Standpoint.of(backend, rollout)
-    found = []
-    for unit in at.units(branch):
-        verdict = await judge_now(backend, at, unit, lambda context: context)
-        found.append(Checked(unit, verdict, verdict.findings))
-    return found
 
 
 async def _simple(

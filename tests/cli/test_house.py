@@ -68,7 +68,7 @@ def test_a_database_that_is_not_there_is_one_clear_block(tmp_path: Path) -> None
     url = f"sqlite:///{tmp_path / 'none.db'}"
     result = CliRunner().invoke(cli.main, ["status", "--database-url", url])
     assert result.exit_code == Exit.failure
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("Error: ")
     assert "db upgrade" in result.stderr
     assert not (tmp_path / "none.db").exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rollout.domain.standing import Word
+from rollout.domain.state import Mode
 from rollout_render.doors import Exit
 from tests.cli.conftest import Run, parsed
 from tests.render.test_page import read
@@ -142,16 +143,31 @@ def test_check_changes_nothing(run: Run) -> None:
 
 
 def test_check_answers_first_whether_it_is_safe_to_promote(run: Run) -> None:
-    first, *rest = run("check", "profile").stdout.splitlines()
+    first, second, *rest = run("check", "profile").stdout.splitlines()
     assert re.fullmatch(r"Not to be promoted now: .*summary\.", first)
+    assert second == "Rolled back: tickets."
     assert any(line.startswith("summary  hold") for line in rest)
+
+
+def test_check_of_a_branch_that_is_rolled_back_tells_when_and_why_with_the_figures_of_then(run: Run) -> None:
+    (rollback,) = [one for one in parsed(run("history", "profile", "-o", "json")) if one["action"] == "rollback"]
+    (seen,) = parsed(run("check", "profile", "tickets", "-o", "json"))
+    assert (seen["unit"], seen["mode"], seen["why"]) == ("tickets", "rolled_back", rollback["reason"])
+    assert seen["rolled_back_at"] == rollback["at"]
+    assert seen["findings"] == rollback["findings"]
+    for words in (("check", "profile", "tickets"), ("check", "profile", "tickets", "--explain")):
+        out = " ".join(run(*words).stdout.split())
+        assert f": {rollback['reason']}" in out
+        assert "the figures are those of that moment" in out
+        assert "orders" not in out
 
 
 def test_whatever_needs_a_person_because_of_the_gates_exits_with_3() -> None:
     assert Exit.of(Word.undecided) is Exit.of(Word.holding) is Exit.holding
     assert Exit.of(Word.waiting) is Exit.of(Word.paused) is Exit.ok
-    assert Exit.of_actions(["promote", "pause"]) is Exit.of_actions(["hold"]) is Exit.holding
-    assert Exit.of_actions(["pause", "rollback"]) is Exit.rolled_back
+    assert Exit.of_decided([(Mode.active, "promote"), (Mode.paused, "hold")]) is Exit.holding
+    assert Exit.of_decided([(Mode.active, "pause"), (Mode.completed, "rollback")]) is Exit.rolled_back
+    assert Exit.of_decided([(Mode.active, "promote"), (Mode.completed, "hold")]) is Exit.ok
 
 
 def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
@@ -166,7 +182,7 @@ def test_config_show_names_the_origin_of_each_field(run: Run) -> None:
 
 
 def test_a_report_as_text_json_and_html(run: Run, tmp_path: Path) -> None:
-    assert "Rolled back: tickets." in run("report", "profile").stdout
+    assert "Rolled back: tickets, " in run("report", "profile").stdout
     report = parsed(run("report", "profile", "--format", "json"))
     assert report["schema"] == 5
     assert report["verdict"]["word"] == "rolled_back"

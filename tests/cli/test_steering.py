@@ -15,7 +15,7 @@ def branches(run: Run) -> dict[str, Any]:
 def test_a_promotion_that_a_gate_holds_is_refused_in_one_block(run: Run) -> None:
     result = run("promote", "profile", "orders")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output
     assert branches(run)["orders"]["at"] == "25%"
 

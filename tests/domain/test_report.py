@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from math import isinf
@@ -152,7 +153,7 @@ def test_before_the_deadline_nobody_is_asked() -> None:
 def test_an_undecided_branch_speaks_for_those_that_wait() -> None:
     late = standing(state(), finding(Grade.doubt), policy=sample_policy(ramp=LATE))
     assert worst([late, standing(state(mode=Mode.paused))]) is Word.undecided
-    assert verdict("profile", [late], 10).sentence.startswith("Undecided: orders.")
+    assert verdict("profile", [late], 10, join="overlay").sentence.startswith("Undecided: orders.")
 
 
 def test_a_pause_for_a_wrong_split_of_calls_acquits_the_branch_and_names_the_command() -> None:
@@ -185,11 +186,33 @@ def test_a_rolled_back_branch_tells_its_cause_and_has_no_next_step() -> None:
 def test_the_worst_branch_speaks_for_all() -> None:
     good, bad = standing(state(), finding(Grade.passed)), standing(state(mode=Mode.rolled_back))
     assert worst([good, bad]) is Word.rolled_back
-    assert verdict("profile", [good, bad], 10).word is Word.rolled_back
+    assert verdict("profile", [good, bad], 10, join="overlay").word is Word.rolled_back
+
+
+@pytest.mark.parametrize(
+    ("live", "join", "required", "told"),
+    [
+        ((), "overlay", True, "Rolled back: tickets. Users get control's answers."),
+        (("orders",), "overlay", True, "Rolled back: tickets, which users get from control; orders stays live."),
+        (("a", "b"), "overlay", True, "Rolled back: tickets, which users get from control; a and b stay live."),
+        (("orders",), "replace", True, "Rolled back: tickets. Users get control's answers."),
+        (("orders",), "replace", False, "Rolled back: tickets, of which users see nothing; orders stays live."),
+    ],
+)
+def test_a_rollback_is_told_with_what_users_get_meanwhile(
+    live: tuple[str, ...], join: str, required: bool, told: str
+) -> None:
+    shadowed = replace(standing(state(), finding(Grade.breach)), branch="summary")
+    bad = replace(standing(state(mode=Mode.rolled_back)), branch="tickets", required=required)
+    others = [replace(standing(state(stage=2, share=0.25)), branch=name) for name in live]
+    assert verdict("profile", [*others, shadowed, bad], 10, join=join).sentence == told
 
 
 def test_the_verdict_says_so_when_no_call_was_recorded() -> None:
-    assert "No call has been recorded" in verdict("profile", [standing(state(), finding(Grade.passed))], 0).sentence
+    assert (
+        "No call has been recorded"
+        in verdict("profile", [standing(state(), finding(Grade.passed))], 0, join="overlay").sentence
+    )
 
 
 # The funnel

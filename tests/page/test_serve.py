@@ -101,6 +101,6 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         command = [str(ROLLOUT), "serve", "--database-url", url, "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == Exit.failure
-        assert f"error: 127.0.0.1:{port} cannot be served: " in done.stderr
+        assert f"Error: 127.0.0.1:{port} cannot be served: " in done.stderr
         assert "Choose another --port." in done.stderr
         process.send_signal(signal.SIGTERM)

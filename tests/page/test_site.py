@@ -209,7 +209,13 @@ async def test_the_page_tells_what_a_stranger_asks() -> None:
     async with served(told=True) as page, page.operator() as ann:
         overview = said((await ann.get("/rollout")).text)
         detail = (await ann.get("/rollout/r/profile")).text
-        for text in ("Rolled back: tickets.", "orders", "25%", "holding", "shop-1:4127 decides"):
+        for text in (
+            "Rolled back: tickets, which users get from control",
+            "orders",
+            "25%",
+            "holding",
+            "shop-1:4127 decides",
+        ):
             assert text in overview
         for text in ("compared calls differed", "Still missing", "every gate passes", "flag profile is on for alice"):
             assert text in said(detail)

@@ -53,7 +53,10 @@ def tags_of(text: str) -> list[str]:
 async def test_the_verdict_comes_first_and_the_rest_is_folded_away(report: Report) -> None:
     lines = markdown_report(report).splitlines()
     assert lines[0] == "### <code>profile</code>: rolled back"
-    assert lines[2:4] == ["> [!CAUTION]", "> **Rolled back: tickets. Users get control's answers.**"]
+    assert lines[2:4] == [
+        "> [!CAUTION]",
+        "> **Rolled back: tickets, which users get from control; orders stays live.**",
+    ]
     text = "\n".join(lines)
     unfolded = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
     assert len(unfolded) < 2_500

@@ -95,7 +95,7 @@ async def test_another_page_can_show_it_in_place_and_keeps_its_own_looks(report:
 async def test_it_answers_the_questions_of_a_stranger(report: Report) -> None:
     page = html_report(report)
     for text in (
-        "Rolled back: tickets.",  # is it safe
+        "Rolled back: tickets, which users get from control",  # is it safe
         "compared calls differed, at most",  # why was it rolled back
         "rolled back at 300 : 1",  # how far is each branch from it
         "Still missing",  # and how far from the next step

@@ -14,7 +14,7 @@ from rollout.domain.state import Mode
 from rollout.errors import UnknownName
 from rollout.ports import Backend
 from rollout.testing import ManualClock, memory_backend, sample_batch, sample_block, sample_policy
-from rollout.usecases import look, reporting
+from rollout.usecases import look, reporting, steer
 from tests.render.story import NAME, told
 
 
@@ -168,3 +168,14 @@ async def test_the_rate_is_not_thinned_by_the_idle_time_around_the_calls() -> No
     rate = (await reporting.report(backend, "profile")).window.calls_per_s
     assert rate is not None
     assert 40 <= rate <= 50
+
+
+async def test_a_rollback_is_found_behind_any_number_of_decisions(backend: Backend) -> None:
+    (before,) = (await look.status(backend)).rollouts
+    for number in range(120):
+        await steer.pause(backend, NAME, "orders", actor="ann", reason=f"{number}")
+        await steer.resume(backend, NAME, "orders", actor="ann")
+    (after,) = (await look.status(backend)).rollouts
+    (was, now) = (next(one for one in seen.branches if one.branch == "tickets") for seen in (before, after))
+    assert now.why == was.why != "mismatches"
+    assert now.findings == was.findings != ()

@@ -288,18 +288,18 @@ async def test_check_judges_now_and_changes_nothing() -> None:
     await world.traffic()
     world.clock.advance(20)
     before = await world.backend.state.revision(), await world.backend.state.checkpoint("profile", "orders")
-    ((name, verdict, findings),) = await steer.check(world.backend, "profile")
-    assert (name, verdict.action, verdict.target) == ("orders", Action.promote, 0.1)
-    assert findings == verdict.findings
-    assert findings[0].n == 600
+    (seen,) = await steer.check(world.backend, "profile")
+    assert (seen.unit, seen.verdict.action, seen.verdict.target) == ("orders", Action.promote, 0.1)
+    assert seen.findings == seen.verdict.findings
+    assert seen.findings[0].n == 600
     after = await world.backend.state.revision(), await world.backend.state.checkpoint("profile", "orders")
     assert after == before
 
 
 async def test_check_and_the_controller_agree() -> None:
     world = await ready(truths={"orders": Truth(bad=0.02, differs=0.02)})
-    ((_, verdict, _),) = await steer.check(world.backend, "profile", "orders")
-    assert verdict == world.controller.verdicts["profile", "orders"]
+    (seen,) = await steer.check(world.backend, "profile", "orders")
+    assert seen.verdict == world.controller.verdicts["profile", "orders"]
 
 
 async def test_check_works_without_any_controller() -> None:
@@ -307,8 +307,8 @@ async def test_check_works_without_any_controller() -> None:
     for _ in range(20):
         await world.traffic()
         world.clock.advance(1)
-    ((_, verdict, _),) = await steer.check(world.backend, "profile")
-    assert verdict.action is Action.promote
+    (seen,) = await steer.check(world.backend, "profile")
+    assert seen.verdict.action is Action.promote
 
 
 # Names
