@@ -55,6 +55,7 @@ def _head(r: Report) -> Iterator[str]:
         f"{seen} calls ({words.rate(r.window.calls_per_s)}), {compared} compared, {window}, "
         f"policy v{r.policy_version}{revision}."
     )
+    yield prose(sentences.losses(r.losses), 1_000)
     if doubtful := [finding for finding in unique(r.gates) if finding.grade is not Grade.passed]:
         yield "**Gates that are not through**"
         yield _gates(doubtful, _MOST)
@@ -268,10 +269,10 @@ def _runs(r: Report) -> Iterator[str]:
 
 def _funnel(r: Report) -> str:
     rows = [
-        (step.name, words.count(step.count), words.share(step.of_seen), prose(words.reasons(step.drops)))
+        (step.name, words.count(step.count), words.share(step.of_seen), prose(sentences.gone_no_further(step)))
         for step in r.funnel.steps
     ]
-    columns = ("Step", "Calls", "Of seen", "Lost before it")
+    columns = ("Step", "Calls", "Of seen", "The others")
     return _table(columns, rows, len(rows), right=columns[1:3])
 
 

@@ -177,6 +177,7 @@ def environment(loader: BaseLoader) -> Environment:
         "between": lambda one: words.between(one.low, one.high),
         "sample": sentences.sample,
         "who_counted": sentences.who_counted,
+        "losses": sentences.losses,
         "paired": sentences.paired,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}

@@ -98,6 +98,7 @@ def _overrides(flags: Sequence[FlagOverride]) -> str:
 def show(seen: Shown) -> RenderableType:
     """One rollout in detail."""
     lines: list[RenderableType] = [rollout_block(seen.status), BLANK, cell(seen.status.sentence, "bold")]
+    lines.append(cell(sentences.losses(seen.losses), limit=1_000))
     if gates := tables.unique(f for branch in seen.status.branches for f in branch.findings):
         lines += [BLANK, title("Gates"), tables.findings(gates)]
     if any(standing.findings for standing in seen.status.branches) and seen.evidence:
@@ -120,8 +121,6 @@ def show(seen: Shown) -> RenderableType:
             title("Newest decisions", f"more: rollout history {seen.status.name}"),
             tables.recent(seen.decisions),
         ]
-    if seen.late_blocks:
-        lines += [BLANK, cell(f"{words.count(seen.late_blocks)} blocks came too late to be judged", WARN)]
     return Group(*lines)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rollout.domain.report import Example
-from rollout.domain.report_values import Mismatch, PairedLatency, Reporting, Sample, Waterfall
+from rollout.domain.report_values import Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
 from rollout_render import words
 
 _MOST_PROCESSES: Final = 12
@@ -61,6 +61,36 @@ def stopped(at: float | None, why: str, *, figures: bool) -> list[str]:
         return []
     since = f"since {words.utc(at)}{f': {why}' if why else ''}"
     return [since, "the figures are those of that moment"] if figures else [since]
+
+
+def losses(found: Losses) -> str:
+    """What was dropped, zeros too: ``"Dropped: 12 shadows (12 lag), no trial, no evidence."``; and which calls were
+    not compared without being lost."""
+    dropped = [
+        _lost(found.shadows, "shadow"),
+        _lost(found.trials, "trial"),
+        _lost({"too late to be judged": found.late_blocks} if found.late_blocks else {}, "block", "evidence"),
+    ]
+    text = f"Dropped: {', '.join(dropped)}."
+    if found.calls:
+        text += f" No shadow can be made of {sum(found.calls.values()):,} calls ({words.reasons(found.calls)})."
+    if found.not_compared:
+        text += f" {found.not_compared:,} live calls were not compared: they are outside the sample."
+    return text
+
+
+def _lost(found: Mapping[str, int], thing: str, nothing: str = "") -> str:
+    """``"2 trials (2 queue_full)"``; ``"no trial"``, or no such thing as ``nothing`` names."""
+    if not found:
+        return f"no {nothing or thing}"
+    number = sum(found.values())
+    return f"{number:,} {thing if number == 1 else f'{thing}s'} ({words.reasons(found)})"
+
+
+def gone_no_further(step: Step) -> str:
+    """Why calls of the step before are not in this one: ``"12 not drawn by the sample; lost: 3 lag"``."""
+    lost = f"lost: {words.reasons(step.drops)}" if step.drops else ""
+    return "; ".join(part for part in (words.reasons(step.ended), lost) if part)
 
 
 def sample(found: Sample) -> str:

@@ -74,13 +74,12 @@ def funnel(seen: Funnel) -> RenderableType:
             step.name,
             words.count(step.count),
             words.share(step.of_seen),
-            cell("; ".join(f"{words.count(n)} {reason}" for reason, n in step.drops.items()), "dim"),
+            cell(sentences.gone_no_further(step), "" if step.drops else "dim"),
         )
         for step in seen.steps
     ]
-    return table(
-        ("step", "calls", "of seen", "lost before it"), rows, right=("calls", "of seen"), stretch="lost before it"
-    )
+    columns = ("step", "calls", "of seen", "the others")
+    return table(columns, rows, right=columns[1:3], stretch="the others")
 
 
 def curves(found: Sequence[tuple[str, Sequence[Point]]]) -> RenderableType:

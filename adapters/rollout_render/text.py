@@ -37,6 +37,7 @@ def report_screen(r: Report) -> RenderableType:
         cell(
             f"{words.utc(r.window.since)} to {words.utc(r.window.until)}, {words.rate(r.window.calls_per_s)} observed"
         ),
+        cell(sentences.losses(r.losses), limit=1_000),
     ]
     if r.gates:
         parts += _part("Gates", tables.findings(tables.unique(r.gates)))

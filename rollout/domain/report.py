@@ -32,6 +32,7 @@ from rollout.domain.report_values import (
     FanOutTime,
     Funnel,
     Latency,
+    Losses,
     Mismatch,
     ModelCost,
     Outcomes,
@@ -151,6 +152,7 @@ class Report:
     bound: Bound
     evidence: Sequence[UnitEvidence]
     funnel: Funnel
+    losses: Losses
     outcomes: Sequence[Outcomes]
     dispatch: Mapping[str, int]
     fan_out: FanOutTime | None
@@ -178,7 +180,9 @@ class Material:
     checkpoint keeps it; ``curves``: unit → steps of ``step_s`` seconds → arm
     → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
     mismatch counts; ``examples``: a few stored trials; ``trials``: the newest ones, and ``kept``: policy version → the
-    share of matched trials that it stores; ``decisions`` newest first."""
+    share of matched trials that it stores; ``decisions`` newest first;
+    ``stored``: how many trials can be looked at, and the ends of their times; ``rows``: how many of them are of the
+    window, 0 where that is not known."""
 
     policy: Policy
     standings: Sequence[Standing]
@@ -196,6 +200,7 @@ class Material:
     late_blocks: int
     processes: Sequence[Reporting]
     stored: tuple[int, float | None, float | None]
+    rows: int
     now: float
     since: float
     database: str
@@ -208,6 +213,7 @@ def build(material: Material) -> Report:
     whole = parts.whole(material.totals)
     window = _window(material)
     findings = _findings(material.standings)
+    funnel = parts.funnel(whole, material.rows)
     sampled = weighed(material.trials, material.kept)
     return Report(
         schema=SCHEMA,
@@ -225,7 +231,8 @@ def build(material: Material) -> Report:
         gates=findings,
         bound=bound_of(policy),
         evidence=evidence(policy, material.standings, material.accounts, material.decisions, window.last or 0.0),
-        funnel=parts.funnel(whole),
+        funnel=funnel,
+        losses=parts.losses(funnel, material.late_blocks),
         outcomes=outcomes(units, policy, material.newest),
         dispatch=whole.starting("dispatch:"),
         fan_out=fan_out_time(whole),
@@ -243,7 +250,7 @@ def build(material: Material) -> Report:
         curves={unit: parts.curve(steps) for unit, steps in material.curves.items()},
         timeline=tuple(material.decisions),
         policy=fields(policy),
-        completeness=_completeness(material, whole),
+        completeness=_completeness(material, whole, funnel.steps[-1].count),
     )
 
 
@@ -348,13 +355,14 @@ def _window(material: Material) -> Window:
     return Window(since=material.since, until=material.now, first=first, last=last, calls_per_s=rate)
 
 
-def _completeness(material: Material, whole: Figures) -> Completeness:
+def _completeness(material: Material, whole: Figures, written: int) -> Completeness:
+    """``written``: trials that the database took."""
     stored, oldest, newest = material.stored
     dropped = whole.starting("dropped:")
     return Completeness(
         late_blocks=material.late_blocks,
         dropped=dropped,
-        arrived=parts.share(whole["stored"], whole["stored"] + sum(dropped.values())),
+        arrived=parts.share(written, written + sum(dropped.values())),
         processes=tuple(material.processes),
         hooks=whole.starting("hook:"),
         stored=stored,

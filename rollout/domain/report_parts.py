@@ -9,7 +9,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.histogram import Histogram, middle
 from rollout.domain.intervals import difference
 from rollout.domain.outcomes import RunOutcome
-from rollout.domain.report_values import Comparison, ErrorLine, Funnel, Latency, Mismatch, Point, Step
+from rollout.domain.report_values import Comparison, ErrorLine, Funnel, Latency, Losses, Mismatch, Point, Step
 from rollout.domain.state import Policy
 
 #: The funnel of a shadow trial, with the prefixes of the counts that explain the drop before each step.
@@ -21,6 +21,7 @@ FUNNEL = (
     ("compared", "compared", ""),
     ("stored", "stored", "dropped:"),
 )
+OUTSIDE = "live and outside the sample"
 _OUTCOMES = ("matched", "ignored", "mismatched", "incomparable")
 #: How a run ends that was wanted, and gave neither a part nor an answer.
 _FAILURES = (
@@ -89,30 +90,63 @@ def summed(units: Units, unit: str, *arms: str) -> Figures:
     return found
 
 
-def funnel(figures: Figures) -> Funnel:
+def funnel(figures: Figures, rows: int = 0) -> Funnel:
     """Seen → drawn → run → finished → compared → stored. What no reason explains is told as such, so that the steps
-    add up."""
+    add up.
+
+    ``rows``: how many trials the database holds of these calls, 0 where that is not known. A process tells what it
+    stored with the counts of a later second; of its last trials the rows alone do.
+    """
+    counts = {name: figures[count_name] for name, count_name, _ in FUNNEL}
+    counts["stored"] = max(counts["stored"], min(figures["queued"], rows))
     steps: list[Step] = []
-    seen = figures["calls"]
-    for name, count_name, prefix in FUNNEL:
-        count = figures[count_name]
+    for name, _, prefix in FUNNEL:
         drops = figures.starting(prefix) if prefix else {}
-        lost = (steps[-1].count if steps else count) - count - sum(drops.values())
-        if lost > 0:
-            drops = {**drops, _unexplained(name): lost}
-        steps.append(Step(name=name, count=count, of_seen=share(count, seen), drops=drops))
+        left = (steps[-1].count if steps else counts[name]) - counts[name] - sum(drops.values())
+        ended, lost = _unexplained(name, max(0, left), figures, counts)
+        of_seen = share(counts[name], counts["seen"])
+        steps.append(Step(name=name, count=counts[name], of_seen=of_seen, ended=ended, drops={**drops, **lost}))
     return Funnel(steps=tuple(steps), served=figures.starting("served:"))
 
 
-def _unexplained(step: str) -> str:
-    """What the calls are that are lost before a step without a reason of their own."""
-    return {
-        "drawn": "not drawn by the sample",
-        "run": "live and outside the sample, or still waiting",
-        "finished": "still running, or cut at shutdown",
-        "compared": "not comparable",
-        "stored": "not kept by store.sample, or still queued",
-    }.get(step, "unexplained")
+def _unexplained(
+    step: str, left: int, figures: Figures, counts: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What the calls are that are not in a step and have no reason of their own: not meant to go on, and lost."""
+    ended: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    if step == "drawn":
+        ended["not drawn by the sample"] = left
+    elif step == "run":  # a live call is drawn in any case, and compared at the rate of the sample
+        outside = min(left, figures["served:candidate"] + figures["served:fallback"])
+        ended[OUTSIDE] = outside
+        lost["not begun in time"] = left - outside
+    elif step == "finished":
+        lost["not finished in time"] = left
+    elif step == "compared":
+        ended["incomparable"] = left
+    elif step == "stored":
+        dropped = sum(figures.starting("dropped:").values())
+        waiting = min(left, max(0, figures["queued"] - counts["stored"] - dropped))
+        ended["matched and not kept by store.sample"] = left - waiting
+        lost["not taken by the database yet"] = waiting
+    return _known(ended), _known(lost)
+
+
+def _known(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def losses(found: Funnel, late_blocks: int) -> Losses:
+    """What the funnel lost, and the blocks that came too late."""
+    steps = {step.name: step for step in found.steps}
+    return Losses(
+        calls=steps["drawn"].drops,
+        shadows={**steps["run"].drops, **steps["finished"].drops},
+        trials=steps["stored"].drops,
+        late_blocks=late_blocks,
+        not_compared=steps["run"].ended.get(OUTSIDE, 0),
+    )
 
 
 def comparisons(units: Units) -> tuple[Comparison, ...]:

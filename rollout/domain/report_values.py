@@ -11,12 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of the funnel. ``of_seen``: share of all calls; ``drops``: reason → how many were lost just before
-    it."""
+    """One step of the funnel. ``of_seen``: share of all calls. Those of the step before that are not in this one:
+    ``ended``, reason → how many were not meant to go on; ``drops``, reason → how many were lost."""
 
     name: str
     count: int
     of_seen: float | None
+    ended: Mapping[str, int]
     drops: Mapping[str, int]
 
 
@@ -26,6 +27,20 @@ class Funnel:
 
     steps: Sequence[Step]
     served: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What is missing of the evidence, by reason; empty and 0 where nothing is. ``calls``: that no shadow can be made
+    of, as ``too_large``; ``shadows``: refused, or not finished in time; ``trials``: on their way to the database;
+    ``late_blocks``: counts that came after their second was judged. ``not_compared``: live calls outside the sample,
+    which is no loss."""
+
+    calls: Mapping[str, int]
+    shadows: Mapping[str, int]
+    trials: Mapping[str, int]
+    late_blocks: int
+    not_compared: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from rollout.domain.gates import Finding, GateState
 from rollout.domain.judgement import ACCOUNT, Case
 from rollout.domain.lifecycle import members_of, mode_of
 from rollout.domain.report_evidence import UnitEvidence, evidence
-from rollout.domain.report_values import Comparison, Funnel, Mismatch, Point
+from rollout.domain.report_values import Comparison, Funnel, Losses, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
 from rollout.engine.judging import evidence_of
@@ -79,6 +79,7 @@ class Shown:
     bound: Bound
     evidence: Sequence[UnitEvidence]
     funnel: Funnel
+    losses: Losses
     comparisons: Sequence[Comparison]
     mismatches: Sequence[Mismatch]
     decisions: Sequence[Decision]
@@ -125,6 +126,8 @@ async def show(backend: Backend, name: str) -> Shown:
     accounts = await accounts_of(backend, policy, snapshot)
     decisions = await backend.state.decisions(name, limit=50)
     curves, last = await _recent(backend, policy, snapshot.now)
+    rows, _, _ = await backend.ledger.stored(name)
+    funnel, late_blocks = report_parts.funnel(whole, rows), await backend.ledger.late(name)
     return Shown(
         status=status,
         leader=await backend.state.holder(CONTROLLER),
@@ -132,12 +135,13 @@ async def show(backend: Backend, name: str) -> Shown:
         policy=policy,
         bound=bound_of(policy),
         evidence=evidence(policy, status.branches, accounts, decisions, last),
-        funnel=report_parts.funnel(whole),
+        funnel=funnel,
+        losses=report_parts.losses(funnel, late_blocks),
         comparisons=report_parts.comparisons(units),
         mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units, policy),
         decisions=tuple(decisions[:5]),
         curves=curves,
-        late_blocks=await backend.ledger.late(name),
+        late_blocks=late_blocks,
     )
 
 

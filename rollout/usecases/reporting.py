@@ -60,6 +60,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
         since = _began(policy, versions, decisions)
     paths = await backend.ledger.mismatches(name, limit=100)
     totals = await backend.ledger.totals(name, since=asked)
+    stored = await backend.ledger.stored(name)
     step_s, raw = await _curves(backend, policy, since, snapshot.now)
     return reports.build(
         Material(
@@ -78,7 +79,8 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
             decisions=decisions,
             late_blocks=await backend.ledger.late(name),
             processes=await backend.ledger.processes(name, snapshot.now - REPORTING_S),
-            stored=await backend.ledger.stored(name),
+            stored=stored,
+            rows=stored[0] if asked is None else 0,
             now=snapshot.now,
             since=since,
             database=backend.url,

@@ -21,7 +21,7 @@ from rollout.domain.ramp import Ramp
 from rollout.domain.report import Material, build, fields, verdict
 from rollout.domain.report_cost import costs
 from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
-from rollout.domain.report_values import Outcomes
+from rollout.domain.report_values import Losses, Outcomes
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import BranchPolicy, BranchState, FlagOverride, Mode, Policy
 from rollout.ports import MismatchCount, Totals
@@ -68,6 +68,7 @@ def build_of(totals: list[Totals], **changes: Any) -> Any:
         "late_blocks": 0,
         "processes": (),
         "stored": (0, None, None),
+        "rows": 0,
         "now": NOW,
         "since": NOW - 3_600,
         "database": "memory:",
@@ -223,9 +224,46 @@ def test_the_steps_of_the_funnel_add_up_with_their_drops() -> None:
                     refused__lag=10, dropped__queue_full=2).figures  # fmt: skip
     steps = parts.funnel(figures).steps
     for before, after in pairwise(steps):
-        assert before.count - after.count == sum(after.drops.values()), after.name
-    assert dict(steps[1].drops) == {"flag": 30, "not drawn by the sample": 10}
-    assert dict(steps[5].drops)["queue_full"] == 2
+        assert before.count - after.count == sum((*after.drops.values(), *after.ended.values())), after.name
+    assert (steps[1].drops, steps[1].ended) == ({"flag": 30}, {"not drawn by the sample": 10})
+    assert (steps[3].drops, steps[4].ended) == ({"not finished in time": 2}, {"incomparable": 3})
+    assert (steps[5].drops, steps[5].ended) == ({"queue_full": 2}, {"matched and not kept by store.sample": 3})
+
+
+def test_live_calls_outside_the_sample_were_served_and_are_not_lost() -> None:
+    served = {"calls": 100, "drawn": 90, "started": 40, "served__candidate": 30, "served__fallback": 5}
+    step = parts.funnel(whole(**served).figures).steps[2]
+    assert (step.ended, step.drops) == ({"live and outside the sample": 35}, {"not begun in time": 15})
+
+
+def test_trials_are_stored_that_the_database_holds_also_if_their_process_ended_before_it_could_say_so() -> None:
+    """The last second of the demo: 1,026 finished, 1,015 queued, 1,012 told to be stored, 1,015 rows."""
+    figures = whole(calls=1_026, finished=1_026, compared=1_026, queued=1_015, stored=1_012).figures
+    untold, told, purged = (parts.funnel(figures, rows).steps[5] for rows in (0, 1_015, 7))
+    assert (told.count, told.drops, told.ended) == (1_015, {}, {"matched and not kept by store.sample": 11})
+    assert untold == purged
+    assert (untold.count, untold.drops) == (1_012, {"not taken by the database yet": 3})
+
+
+def test_rows_of_other_calls_make_no_more_stored_than_were_queued() -> None:
+    assert parts.funnel(whole(queued=5, stored=2).figures, 1_000).steps[5].count == 5
+
+
+def test_nothing_lost_is_told_by_zeros() -> None:
+    found = build_of([whole(calls=90, drawn=60, started=20, finished=20, compared=20, stored=20, served__candidate=40)])
+    assert found.losses == Losses(calls={}, shadows={}, trials={}, late_blocks=0, not_compared=40)
+
+
+def test_whatever_is_lost_is_told_by_its_reason() -> None:
+    counts = {"calls": 100, "skipped__too_large": 5, "drawn": 90, "refused__lag": 8, "started": 80, "finished": 79}
+    found = build_of([whole(**counts, compared=79, queued=79, stored=70, dropped__queue_full=4)], late_blocks=6)
+    assert found.losses == Losses(
+        calls={"too_large": 5},
+        shadows={"lag": 8, "not begun in time": 2, "not finished in time": 1},
+        trials={"queue_full": 4, "not taken by the database yet": 5},
+        late_blocks=6,
+        not_compared=0,
+    )
 
 
 def test_an_empty_funnel_has_no_shares() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.domain.report_values import Mismatch, PairedLatency, Reporting, Sample, Waterfall
+from rollout.domain.report_values import Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
 from rollout_render import sentences
 
 AT = 1_767_614_400.0
@@ -70,3 +70,33 @@ def test_a_process_that_fell_silent_is_told() -> None:
     assert sentences.who_counted([a]) == "1 process counted calls in the last ten minutes: a in 600 seconds."
     assert sentences.who_counted([a, b]).endswith("a in 600 seconds, b in 1 second (silent since 12:00:00Z).")
     assert sentences.who_counted([a] * 40).endswith("and 28 more.")
+
+
+NOTHING = Losses(calls={}, shadows={}, trials={}, late_blocks=0, not_compared=0)
+
+
+def test_that_nothing_was_dropped_is_said_and_what_was_not_meant_to_be_compared_is_not_dropped() -> None:
+    assert sentences.losses(NOTHING) == "Dropped: no shadow, no trial, no evidence."
+    assert sentences.losses(replace(NOTHING, not_compared=1_158)) == (
+        "Dropped: no shadow, no trial, no evidence. 1,158 live calls were not compared: they are outside the sample."
+    )
+
+
+def test_whatever_was_dropped_is_said_with_its_reasons() -> None:
+    found = Losses(
+        calls={"too_large": 30},
+        shadows={"lag": 10, "queue": 2},
+        trials={"queue_full": 1},
+        late_blocks=2,
+        not_compared=0,
+    )
+    assert sentences.losses(found) == (
+        "Dropped: 12 shadows (10 lag, 2 queue), 1 trial (1 queue_full), 2 blocks (2 too late to be judged). "
+        "No shadow can be made of 30 calls (30 too_large)."
+    )
+
+
+def test_what_is_lost_before_a_step_is_told_apart_from_what_was_not_meant_to_go_on() -> None:
+    step = Step(name="run", count=5, of_seen=0.5, ended={"live and outside the sample": 4}, drops={"lag": 1})
+    assert sentences.gone_no_further(step) == "4 live and outside the sample; lost: 1 lag"
+    assert sentences.gone_no_further(replace(step, ended={}, drops={})) == ""
