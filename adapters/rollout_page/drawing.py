@@ -43,6 +43,10 @@ class Drawing(Protocol):
         """The stylesheet; it holds inside of ``.rollout-report``."""
         ...
 
+    def report_script(self) -> str:
+        """What a browser may run when the report is there."""
+        ...
+
     def report_article(self, report: Report) -> Markup:
         """The whole report as one element."""
         ...

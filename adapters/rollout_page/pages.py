@@ -19,8 +19,14 @@ from rollout_page.units import Unit, units_of
 
 _TEMPLATES: Final = ("frame", "told", "live", "parts", "rollouts", "rollout", "report", "sign_in", "message")
 _STYLE: Final = "report.css"
+_SCRIPT: Final = "report.js"
 #: The files that go with the pages, and what they are.
-STATIC: Final[Mapping[str, str]] = {_STYLE: "text/css", "page.css": "text/css", "page.js": "text/javascript"}
+STATIC: Final[Mapping[str, str]] = {
+    _STYLE: "text/css",
+    _SCRIPT: "text/javascript",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ class Pages:
         """A file that goes with the pages."""
         if name == _STYLE:
             return self._drawing.report_style()
+        if name == _SCRIPT:
+            return self._drawing.report_script()
         return _file("static", name) if name in STATIC else None
 
     def rollouts_parts(self, status: Status) -> dict[str, str]:

@@ -85,11 +85,14 @@ class Evidence:
 
 def html_report(report: Report) -> str:
     """The whole page."""
-    return whole(f"{clean(words.stored(report.rollout), 160)} – {report.verdict.word.text}", report_article(report))
+    title = f"{clean(words.stored(report.rollout), 160)} – {report.verdict.word.text}"
+    return whole(title, report_article(report), report_script())
 
 
 def report_article(report: Report) -> Markup:
-    """The report as one element, for a page that shows it in place. It needs ``report_style``, and no script."""
+    """The report as one element, for a page that shows it in place. It needs ``report_style``; ``report_script``, to be
+    run when it is there, adds what it can do without.
+    """
     return body_of("report.body.j2", **_parts(report))
 
 
@@ -98,17 +101,36 @@ def body_of(template: str, **parts: Any) -> Markup:
     return Markup(_environment().get_template(template).render(parts))
 
 
-def whole(title: str, body: Markup) -> str:
-    """A page of its own around an element that ``report_style`` dresses."""
+def whole(title: str, body: Markup, script: str = "") -> str:
+    """A page of its own around an element that ``report_style`` dresses. ``script``: run when all of it is there."""
     style = _shipped("page.css") + report_style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    template = _environment().get_template("report.html.j2")
-    return template.render(title=title, style=Markup(style), style_hash=digest, body=body)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            style=Markup(style),
+            style_hash=_digest(style),
+            script=Markup(script),
+            script_hash=_digest(script),
+            body=body,
+        )
+    )
+
+
+def _digest(text: str) -> str:
+    """As a Content-Security-Policy names what is allowed."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def report_style() -> str:
     """The stylesheet of ``report_article``; every rule of it holds inside that element only."""
     return _shipped("report.css")
+
+
+def report_script() -> str:
+    """What makes ``report_article`` handier in a browser that runs scripts."""
+    return _shipped("report.js")
 
 
 def _parts(report: Report) -> dict[str, Any]:

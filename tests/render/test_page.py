@@ -1,4 +1,4 @@
-"""The HTML report: one file, without scripts, that nothing in the data can break."""
+"""The HTML report: one file that is whole without scripts, and that nothing in the data can break."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rollout.domain.report_values import Outcomes
 from rollout.domain.state import Decision, Trigger
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
-from rollout_render.page import gauged, html_report, report_article, report_style
+from rollout_render.page import gauged, html_report, report_article, report_script, report_style
 from rollout_render.text import text_report
 from tests.render.hostile import dirty
 from tests.render.story import NAME, findings, story, told
@@ -66,17 +66,20 @@ async def test_the_page_is_well_formed_and_needs_nothing_else(report: Report) ->
     reader = read(html_report(report))
     assert reader.open == []
     names = {tag for tag, _ in reader.tags}
-    assert not names & {"script", "link", "iframe", "object", "embed", "form", "img"}
+    assert not names & {"link", "iframe", "object", "embed", "form", "img"}
     attributes = {name for _, attrs in reader.tags for name in attrs}
     assert not {name for name in attributes if name.startswith("on")}
     assert not attributes & {"style", "src", "href"}
 
 
-async def test_its_policy_allows_no_script_and_just_this_style(report: Report) -> None:
+async def test_its_policy_allows_just_this_style_and_just_this_script(report: Report) -> None:
     page = html_report(report)
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'sha256-{digest}'" in page
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    own = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (style, script)]
+    assert f"default-src 'none'; style-src 'sha256-{own[0]}'; script-src 'sha256-{own[1]}';" in page
+    assert script == report_script()
+    assert "<script" not in report_article(report)
     assert "unsafe" not in page
 
 
@@ -165,7 +168,8 @@ async def test_nothing_in_the_data_gets_out_of_its_place(report: Report) -> None
     page = html_report(nasty)
     reader = read(page)
     assert reader.open == []
-    assert not {tag for tag, _ in reader.tags} & {"script", "img"}
+    tags = [tag for tag, _ in reader.tags]
+    assert (tags.count("script"), tags.count("img")) == (1, 0)  # the one of our own
     assert not any(sign in page for sign in "\x1b\u202e")
     assert "{{7*7}}" in page
     text = text_report(nasty)

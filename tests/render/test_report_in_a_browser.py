@@ -66,3 +66,28 @@ async def test_nothing_keeps_anybody_from_using_what_is_folded(
         await tab.value(AXE)
         found = json.loads(await tab.value('axe.run({resultTypes: ["violations"]}).then(JSON.stringify)'))
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+
+
+async def test_what_differs_can_be_searched_and_opened_at_once(
+    chromium: Browser, report: Report, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(html_report(report), encoding="utf-8")
+    shown = "[...document.querySelectorAll('.tree .leaf')].filter(one => one.offsetParent !== null).length"
+    async with chromium.tab(width=390) as tab:
+        await tab.open(file.as_uri())
+        every = await tab.value(shown)
+        assert every > 1
+        await tab.value("document.querySelector('.tools input').focus()")
+        for key in "STATE":
+            await tab.press(key)
+        assert 0 < await tab.value(shown) < every
+        assert "of" in await tab.value("document.querySelector('.tools [role=status]').textContent")
+        await tab.value("document.querySelector('.tools input').value = ''")
+        await tab.value("document.querySelector('.tools input').dispatchEvent(new Event('input'))")
+        assert await tab.value(shown) == every
+        for opened in (True, False):
+            await tab.value("document.querySelector('.tools button').click()")
+            assert await tab.value("[...document.querySelectorAll('.tree details')].every(one => one.open)") == opened
+        assert await tab.value("document.documentElement.scrollWidth") <= 390
+        assert tab.complaints == []
