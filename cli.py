@@ -16,6 +16,7 @@ from rollout_render.doors import (
     Exit,
     Output,
     RampShare,
+    action,
     ask_first,
     branch_name,
     changing,
@@ -116,11 +117,17 @@ def check(ctx: click.Context, name: str, branch: str | None, explain: bool, url:
 
 @main.command()
 @rollout_name()
+@branch_name()
+@action()
 @named("--limit", "LIMIT", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
 @reading(look.history)
-def history(name: str, limit: int, url: str, output: str) -> None:
-    """Every decision: who, when, from, to, why, and the findings. Newest first."""
-    emit(run(url, lambda backend: look.history(backend, name, limit)), output, screens.history)
+def history(name: str, branch: str | None, action: str | None, limit: int, url: str, output: str) -> None:
+    """Every decision: who, when, from, to, why, and the findings. Newest first.
+
+    With a branch: what moved it. Why was it rolled back? rollout history NAME BRANCH --action rollback
+    """
+    found = run(url, lambda backend: look.history(backend, name, limit, branch=branch, action=action))
+    emit(found, output, screens.history)
 
 
 @main.command()

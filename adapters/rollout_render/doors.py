@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 import click
 from click.shell_completion import CompletionItem
 
+from rollout.domain.changes import DECIDED
 from rollout.domain.durations import duration_text, seconds, share_of
 from rollout.domain.standing import Word
 from rollout.domain.state import Mode
@@ -277,6 +278,10 @@ def rollout_name(**rest: Any) -> Callable[[F], F]:
 
 def branch_name() -> Callable[[F], F]:
     return click.argument("branch", type=BRANCH, metavar="[BRANCH]", required=False)
+
+
+def action() -> Callable[[F], F]:
+    return named("--action", "ACTION", type=click.Choice(DECIDED), help="Only decisions of this kind.")
 
 
 def whoami() -> str:

@@ -32,7 +32,11 @@ def status(seen: Status) -> RenderableType:
     for rollout in seen.rollouts:
         blocks += [BLANK, rollout_block(rollout)]
     if seen.recent:
-        blocks += [BLANK, title("Newest decisions"), tables.recent(seen.recent, short=True)]
+        blocks += [
+            BLANK,
+            title("Newest decisions", "and the rollbacks that stand"),
+            tables.recent(seen.recent, short=True),
+        ]
     return Group(*blocks)
 
 
@@ -118,7 +122,7 @@ def show(seen: Shown) -> RenderableType:
     if seen.decisions:
         lines += [
             BLANK,
-            title("Newest decisions", f"more: rollout history {seen.status.name}"),
+            title("Newest decisions", f"and the rollbacks that stand; more: rollout history {seen.status.name}"),
             tables.recent(seen.decisions),
         ]
     return Group(*lines)
@@ -161,7 +165,7 @@ def cost(seen: Costs) -> RenderableType:
 def history(decisions: Sequence[Decision]) -> RenderableType:
     """The audit of a rollout, newest first, with the findings of each."""
     if not decisions:
-        return cell("Nothing has been decided yet.")
+        return cell("Nothing of that kind has been decided yet.")
     lines: list[RenderableType] = []
     for d in decisions:
         head = Text.assemble(

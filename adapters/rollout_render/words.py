@@ -202,8 +202,14 @@ def why(finding: Finding) -> str:
 
 
 def moves(items: Sequence[Mapping[str, str]]) -> str:
-    """``"orders 5% → 25%"``, one after the other."""
-    return ", ".join(f"{move.get('branch', '')} {move.get('from', '')} → {move.get('to', '')}" for move in items)
+    """``"orders 5% → 25%"``, one after the other; ``"orders completed at 100%"`` where it stays where it is."""
+    return ", ".join(map(_move, items))
+
+
+def _move(move: Mapping[str, str]) -> str:
+    branch, before, after = (move.get(name, "") for name in ("branch", "from", "to"))
+    at, _, became = after.partition(", ")
+    return f"{branch} {became} at {at}" if became and at == before else f"{branch} {before} → {after}"
 
 
 def sparkline(values: Sequence[float | int | None], width: int = 36, *, top: float | None = None) -> str:

@@ -11,6 +11,8 @@ from rollout.domain.state import Change, Decision, Lease, Mode, Policy, Trigger
 
 #: What the audit calls an event; stopping a shadow is a rollback of a branch that was not live.
 ACTIONS: Final = {**{event: event.value for event in Event}, Event.stop_shadow: Event.rollback.value}
+#: What a decision of the audit may be, in the order in which it is offered.
+DECIDED: Final = (*dict.fromkeys(ACTIONS.values()), "register", "apply", "flag")
 
 
 def change(

@@ -24,7 +24,7 @@ from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Sn
 from rollout.engine.judging import evidence_of
 from rollout.errors import UnknownName
 from rollout.ports import Backend
-from rollout.usecases.stopped import found_then, stops_of
+from rollout.usecases.stopped import found_then, newest, stops_of
 
 Series = Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]  # unit → (second, arm → figures)
 CONTROLLER = "controller"  # the name of the lease of whoever decides
@@ -54,7 +54,9 @@ class RolloutStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Every rollout. ``leader``: who decides now, or None. ``at``: epoch seconds by the database's clock."""
+    """Every rollout. ``leader``: who decides now, or None. ``at``: epoch seconds by the database's clock. ``recent``:
+    the newest decisions, and however old the rollbacks of what stands rolled back, at most a few of each, newest first.
+    """
 
     at: float
     database: str
@@ -70,7 +72,8 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One rollout in detail, for a screen: the evidence, the newest figures, paths and decisions."""
+    """One rollout in detail, for a screen: the evidence, the newest figures, paths and decisions, which are as
+    ``recent`` of a ``Status``."""
 
     status: RolloutStatus
     leader: Lease | None
@@ -110,10 +113,14 @@ async def status(backend: Backend, name: str | None = None) -> Status:
     """Where every rollout (or one) stands."""
     snapshot = await backend.state.load()
     names = [known(snapshot, name)] if name else sorted(snapshot.policies)
-    rollouts = [await _status(backend, snapshot, each) for each in names]
+    stops = {each: await _stops(backend, snapshot, each) for each in names}
+    rollouts = [await _status(backend, snapshot, each, stops[each]) for each in names]
+    recent = _recent_of(
+        await backend.state.decisions(name, limit=_FEW),
+        [decision for by_unit in stops.values() for decision in by_unit.values()],
+    )
     leader = await backend.state.holder(CONTROLLER)
-    recent = await backend.state.decisions(name, limit=5)
-    return Status(at=snapshot.now, database=backend.url, leader=leader, rollouts=tuple(rollouts), recent=tuple(recent))
+    return Status(at=snapshot.now, database=backend.url, leader=leader, rollouts=tuple(rollouts), recent=recent)
 
 
 async def show(backend: Backend, name: str) -> Shown:
@@ -122,7 +129,8 @@ async def show(backend: Backend, name: str) -> Shown:
     policy = snapshot.policies[known(snapshot, name)]
     totals = await backend.ledger.totals(name)
     units, whole = report_parts.by_unit(totals), report_parts.whole(totals)
-    status = await _status(backend, snapshot, name)
+    stops = await _stops(backend, snapshot, name)
+    status = await _status(backend, snapshot, name, stops)
     accounts = await accounts_of(backend, policy, snapshot)
     decisions = await backend.state.decisions(name, limit=50)
     curves, last = await _recent(backend, policy, snapshot.now)
@@ -139,16 +147,29 @@ async def show(backend: Backend, name: str) -> Shown:
         losses=report_parts.losses(funnel, late_blocks),
         comparisons=report_parts.comparisons(units),
         mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units, policy),
-        decisions=tuple(decisions[:5]),
+        decisions=_recent_of(decisions[:_FEW], list(stops.values())),
         curves=curves,
         late_blocks=late_blocks,
     )
 
 
-async def history(backend: Backend, name: str, limit: int = 50) -> Sequence[Decision]:
-    """The decisions of a rollout, newest first."""
-    known(await backend.state.load(), name)
-    return tuple(await backend.state.decisions(name, limit=limit))
+async def history(
+    backend: Backend, name: str, limit: int = 50, *, branch: str | None = None, action: str | None = None
+) -> Sequence[Decision]:
+    """The newest ``limit`` decisions of a rollout, newest first. ``branch``: only what moved it, or one of a group;
+    ``action``: only those of a kind, as ``"rollback"``."""
+    snapshot = await backend.state.load()
+    policy = snapshot.policies[known(snapshot, name)]
+    branches = () if branch is None else _branches(policy, branch)
+    return tuple(await newest(backend, name, limit, branches=branches, action=action or ""))
+
+
+def _branches(policy: Policy, name: str) -> Sequence[str]:
+    """The branch of a name, or those of a group."""
+    found = [one.name for one in policy.branches if name in (one.name, one.unit)]
+    if not found:
+        raise UnknownName("branch", name, [one.name for one in policy.branches])
+    return found
 
 
 async def policy(backend: Backend, name: str) -> PolicyShown:
@@ -183,15 +204,17 @@ async def every_decision(backend: Backend, rollout: str | None) -> list[Decision
     return found[::-1]
 
 
-async def standings_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> tuple[Standing, ...]:
+async def standings_of(
+    backend: Backend, policy: Policy, snapshot: Snapshot, stops: Mapping[str, Decision]
+) -> tuple[Standing, ...]:
     """Where every branch stands, and what the gates find of it now; changes nothing.
 
-    Of a unit that was rolled back: what they found then, for that is what people ask.
+    ``stops``: as of ``stops_of``. Of a unit that was rolled back: what the gates found then, for that is what people
+    ask.
     """
     states = snapshot.states.get(policy.rollout, {})
     found: dict[str, Sequence[Finding]] = {}
     behind: dict[str, float] = {}
-    stops = await stops_of(backend, policy, states)
     for unit in policy.units():
         members = members_of(policy, states, unit)
         if not members:
@@ -222,12 +245,25 @@ async def accounts_of(backend: Backend, policy: Policy, snapshot: Snapshot) -> M
 
 
 _RECENT_S = 30 * 60
-_FEW = 5  # minutes that make no curve
+_FEW_MINUTES = 5  # that make no curve
+_FEW = 5  # decisions beside what stands
 
 
-async def _status(backend: Backend, snapshot: Snapshot, name: str) -> RolloutStatus:
+async def _stops(backend: Backend, snapshot: Snapshot, name: str) -> Mapping[str, Decision]:
+    return await stops_of(backend, snapshot.policies[name], snapshot.states.get(name, {}))
+
+
+def _recent_of(newest: Sequence[Decision], stops: Sequence[Decision]) -> tuple[Decision, ...]:
+    """The newest decisions, and the newest rollbacks among ``stops``: somebody is here because of them."""
+    rollbacks = {one.number: one for one in stops if one.action == "rollback"}
+    shown = {number: rollbacks[number] for number in sorted(rollbacks, reverse=True)[:_FEW]}
+    shown |= {one.number: one for one in newest}
+    return tuple(shown[number] for number in sorted(shown, reverse=True))
+
+
+async def _status(backend: Backend, snapshot: Snapshot, name: str, stops: Mapping[str, Decision]) -> RolloutStatus:
     policy = snapshot.policies[name]
-    standings = await standings_of(backend, policy, snapshot)
+    standings = await standings_of(backend, policy, snapshot, stops)
     step_s, points = 5, 36
     series = await backend.ledger.series(name, "", snapshot.now - step_s * points, snapshot.now, step_s)
     by_step = {at: sum(figures["calls"] for figures in arms.values()) for at, arms in series}
@@ -272,7 +308,7 @@ async def _recent(backend: Backend, policy: Policy, now: float) -> tuple[Mapping
     """
     step_s, since = 60, now - _RECENT_S
     curves = await _curves(backend, policy, since, now, step_s)
-    if 0 < len(whole := curves.get("", ())) <= _FEW:
+    if 0 < len(whole := curves.get("", ())) <= _FEW_MINUTES:
         step_s, since = 5, whole[0].at
         curves = await _curves(backend, policy, since, now, step_s)
     last = max((point.at for point in curves.get("", ()) if point.calls), default=None)

@@ -13,6 +13,7 @@ from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, MismatchCount, TrialRecord
 from rollout.usecases.look import Series, accounts_of, known, series, standings_of
+from rollout.usecases.stopped import stops_of
 
 POINTS = 72  # the most points of a curve
 NEWEST_S = 15.0  # before the second that is sealed now: what a process may be late with its blocks
@@ -58,6 +59,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     asked = since
     if since is None:
         since = _began(policy, versions, decisions)
+    stops = await stops_of(backend, policy, snapshot.states.get(name, {}))
     paths = await backend.ledger.mismatches(name, limit=100)
     totals = await backend.ledger.totals(name, since=asked)
     stored = await backend.ledger.stored(name)
@@ -65,7 +67,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     return reports.build(
         Material(
             policy=policy,
-            standings=await standings_of(backend, policy, snapshot),
+            standings=await standings_of(backend, policy, snapshot, stops),
             accounts=await accounts_of(backend, policy, snapshot),
             totals=totals,
             ever=totals if asked is None else await backend.ledger.totals(name),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from rollout.domain.gates import Finding
@@ -10,10 +10,7 @@ from rollout.domain.lifecycle import States, members_of, mode_of
 from rollout.domain.state import BranchState, Decision, Mode, Policy
 from rollout.ports import Backend
 
-_STOPS: Final[Mapping[Mode, Sequence[str]]] = {
-    Mode.rolled_back: ("rollback", "stop_shadow"),
-    Mode.paused: ("pause",),
-}
+_STOPS: Final = {Mode.rolled_back: "rollback", Mode.paused: "pause"}
 
 
 async def stops_of(backend: Backend, policy: Policy, states: States) -> dict[str, Decision]:
@@ -28,9 +25,9 @@ async def stops_of(backend: Backend, policy: Policy, states: States) -> dict[str
 
 async def stop_of(backend: Backend, rollout: str, members: Sequence[BranchState]) -> Decision | None:
     """The decision by which a unit stands still; None where it does not."""
-    if (actions := _STOPS.get(mode_of(members))) is None:
+    if (action := _STOPS.get(mode_of(members))) is None:
         return None
-    found = await newest(backend, rollout, 1, branches=[members[0].branch], actions=actions)
+    found = await newest(backend, rollout, 1, branches=[members[0].branch], action=action)
     return found[0] if found else None
 
 
@@ -45,18 +42,18 @@ async def newest(
     limit: int,
     *,
     branches: Sequence[str] = (),
-    actions: Sequence[str] = (),
+    action: str = "",
 ) -> list[Decision]:
-    """The newest ``limit`` decisions, newest first: those that moved one of ``branches`` by one of ``actions``; none
-    named: whatever it was. Read in pages, as far as needed."""
+    """The newest ``limit`` decisions, newest first: those of an ``action`` that moved one of ``branches``; left out:
+    whatever it was. Read in pages, as far as needed."""
     found: list[Decision] = []
     before: int | None = None
     while len(found) < limit and (page := await backend.state.decisions(rollout, limit=100, before=before)):
-        found += [one for one in page if _is_of(one, branches, actions)]
+        found += [one for one in page if _is_of(one, branches, action)]
         before = page[-1].number
     return found[:limit]
 
 
-def _is_of(decision: Decision, branches: Sequence[str], actions: Sequence[str]) -> bool:
+def _is_of(decision: Decision, branches: Sequence[str], action: str) -> bool:
     moved = {move.get("branch") for move in decision.moves}
-    return (not actions or decision.action in actions) and (not branches or not moved.isdisjoint(branches))
+    return action in ("", decision.action) and (not branches or not moved.isdisjoint(branches))

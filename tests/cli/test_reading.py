@@ -77,6 +77,15 @@ def test_history_explains_a_decision_from_the_evidence_of_that_moment(run: Run) 
     assert re.search(r"all gates [\d,]+ : 1 of 300 : 1", out)
 
 
+def test_why_it_was_rolled_back_is_one_command(run: Run) -> None:
+    out = run("history", "profile", "tickets", "--action", "rollback").stdout
+    assert out.startswith("#")
+    assert len(re.findall("^#", out, re.MULTILINE)) == 1
+    assert "tickets 5% → shadow, rolled back" in out
+    assert "Nothing of that kind" in run("history", "profile", "--action", "reset").stdout
+    assert run("history", "profile", "ticket").exit_code == Exit.usage
+
+
 PROMISE = "the gates roll back any branch of this policy version with probability at most 1%, however often they look"
 
 

@@ -163,3 +163,17 @@ def test_the_ramp_as_boxes() -> None:
 )
 def test_a_stored_value_tells_what_it_may(thing: object, text: str) -> None:
     assert words.stored(thing) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("5%", "25%", "orders 5% → 25%"),
+        ("100%", "100%, completed", "orders completed at 100%"),
+        ("25%", "shadow, rolled back", "orders 25% → shadow, rolled back"),
+        ("5%", "5%, approved for 25%", "orders approved for 25% at 5%"),
+        ("25%, paused", "25%", "orders 25%, paused → 25%"),
+    ],
+)
+def test_what_stays_where_it_is_does_not_read_like_a_move(before: str, after: str, told: str) -> None:
+    assert words.moves([{"branch": "orders", "from": before, "to": after}]) == told

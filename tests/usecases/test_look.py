@@ -175,7 +175,24 @@ async def test_a_rollback_is_found_behind_any_number_of_decisions(backend: Backe
     for number in range(120):
         await steer.pause(backend, NAME, "orders", actor="ann", reason=f"{number}")
         await steer.resume(backend, NAME, "orders", actor="ann")
-    (after,) = (await look.status(backend)).rollouts
+    seen = await look.status(backend)
+    (after,) = seen.rollouts
     (was, now) = (next(one for one in seen.branches if one.branch == "tickets") for seen in (before, after))
     assert now.why == was.why != "mismatches"
     assert now.findings == was.findings != ()
+    (rollback,) = await look.history(backend, NAME, branch="tickets", action="rollback")
+    assert [one.action for one in seen.recent] == ["resume", "pause", "resume", "pause", "resume", "rollback"]
+    assert seen.recent[-1] == (await look.show(backend, NAME)).decisions[-1] == rollback
+
+
+async def test_history_may_be_of_one_branch_and_of_one_kind(backend: Backend) -> None:
+    every = await look.history(backend, NAME)
+    for branch in ("orders", "tickets"):
+        found = await look.history(backend, NAME, branch=branch)
+        assert found == tuple(one for one in every if branch in [move["branch"] for move in one.moves]) != ()
+        assert await look.history(backend, NAME, 1, branch=branch) == found[:1]
+    promotions = await look.history(backend, NAME, action="promote", branch="orders")
+    assert [one.moves[0]["to"] for one in promotions] == ["25%", "5%", "1%"]
+    assert await look.history(backend, NAME, action="reset") == ()
+    with pytest.raises(UnknownName, match='Did you mean "tickets"'):
+        await look.history(backend, NAME, branch="ticket")
