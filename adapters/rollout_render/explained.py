@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rollout.domain.gates import Finding, Grade
+from rollout.domain.gates import Finding, GateSpec, Grade
 from rollout.domain.report_evidence import account_of
+from rollout.domain.sequential.limit import MOST_MISMATCHES
 from rollout.usecases.explaining import Explained, GateExplained, UnitExplained
 from rollout_render import sentences, words
 from rollout_render.evidence import ALL
@@ -41,7 +42,7 @@ def _unit(unit: UnitExplained) -> list[RenderableType]:
 
 
 def _block(finding: Finding, lines: Sequence[Line]) -> list[RenderableType]:
-    head = Text.assemble((cell(finding.gate).plain, "bold"), "  ", grade(finding.grade))
+    head = Text.assemble((cell(finding.gate).plain, "bold"), "  ", grade(finding))
     return [BLANK, Padding.indent(head, 2), _lines(lines)]
 
 
@@ -56,7 +57,7 @@ def _seen(finding: Finding) -> str:
 
 def _evidence(one: GateExplained) -> list[Line]:
     finding = one.finding
-    declared = [("declared", words.value(one.spec.to_dict()))]
+    declared = [("declared", words.value(one.spec.to_dict())), *_limit(one.spec, finding)]
     if one.weight is None or finding.log_e is None:
         return [*declared, ("against", "no error bound: it judges by a threshold")]
     own = words.odds(finding.log_e - log(one.weight))
@@ -66,6 +67,14 @@ def _evidence(one: GateExplained) -> list[Line]:
         step += f" ({words.odds(finding.log_promote)} of {words.odds(finding.log_promote_limit)})"
     missing = "" if finding.grade is Grade.error else words.missing(finding)
     return [*declared, ("against", part), ("step", step), *([("missing", missing)] if missing else [])]
+
+
+def _limit(spec: GateSpec, finding: Finding) -> list[Line]:
+    """How the limit of a step comes of a declared one, where a person would take them for two limits."""
+    if spec.kind != "mismatches" or not spec.sequential or spec.beyond_noise or finding.limit in (None, spec.at_most):
+        return []
+    of_step = f"{words.share(finding.limit)} of compared calls: {words.share(spec.at_most)} of all calls"
+    return [("limit", f"{of_step}, over the share that is live at the next step; never above {MOST_MISMATCHES:.0%}")]
 
 
 def _account(unit: UnitExplained) -> list[RenderableType]:

@@ -16,7 +16,7 @@ from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown,
 from rollout.usecases.reporting import Costs, Diff
 from rollout.usecases.steer import Checked, Steered
 from rollout_render import evidence, sentences, tables, words
-from rollout_render.terminal import BAD, DATA, GOOD, STYLES, WARN, cell, grade, table, title, word
+from rollout_render.terminal import BAD, DATA, GOOD, STYLES, WARN, cell, grade, table, title, unseen, word
 
 BLANK = Text("")
 
@@ -185,8 +185,9 @@ def history(decisions: Sequence[Decision]) -> RenderableType:
 
 def _found(f: Finding) -> list[RenderableType]:
     """What a gate found then, and below the evidence of that moment."""
-    numbers = f" {cell(f.unit).plain} {cell(f.gate).plain}: {words.both_numbers(f)}, n={words.count(f.n)}"
-    lines: list[RenderableType] = [Padding.indent(Text.assemble(grade(f.grade), numbers), 6)]
+    seen = f.why if unseen(f) else f"{words.both_numbers(f)}, n={words.count(f.n)}"
+    told = f" {cell(f.unit).plain} {cell(f.gate).plain}: {cell(seen).plain}"
+    lines: list[RenderableType] = [Padding.indent(Text.assemble(grade(f), told), 6)]
     return [*lines, Padding.indent(cell(weighed, "dim"), 8)] if (weighed := words.evidence(f)) else lines
 
 

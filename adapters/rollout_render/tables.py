@@ -14,7 +14,7 @@ from rollout.domain.report_values import Cost, Funnel, Mismatch, ModelCost, Poin
 from rollout.domain.state import Decision
 from rollout_render import sentences, words
 from rollout_render.clean import clean
-from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, grade, table, title
+from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, grade, table, title, unseen
 
 
 def recent(decisions: Sequence[Decision], *, short: bool = False) -> RenderableType:
@@ -46,12 +46,13 @@ def unique(found: Iterable[Finding]) -> list[Finding]:
 
 
 def findings(found: Sequence[Finding], *, whys: bool = True) -> RenderableType:
-    """The numbers of every gate; below (``whys``) the sentence of each that does not pass."""
+    """The numbers of every gate; below the sentence of each that has none to pass by, and (``whys``) of each that does
+    not pass."""
     rows = [
         (
             cell(f.unit),
             cell(f.gate),
-            grade(f.grade),
+            grade(f),
             words.measured(f.observed, f.unit_name),
             words.measured(f.limit, f.unit_name),
             words.measured(f.baseline, f.unit_name),
@@ -63,7 +64,7 @@ def findings(found: Sequence[Finding], *, whys: bool = True) -> RenderableType:
     sentences = [
         Padding.indent(cell(f"{f.unit} {f.gate}: {words.why(f)}", "dim"), 2)
         for f in found
-        if whys and f.grade is not Grade.passed and f.why
+        if f.why and (unseen(f) or (whys and f.grade is not Grade.passed))
     ]
     return Group(table(columns, rows, right=columns[3:]), *sentences)
 

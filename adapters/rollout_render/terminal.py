@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rollout.domain.gates import Grade
+from rollout.domain.gates import Finding, Grade
 from rollout.domain.standing import Word
 from rollout_render.clean import clean
 
@@ -58,9 +58,15 @@ def word(value: Word) -> Text:
     return Text(value.text, style=STYLES[value])
 
 
-def grade(value: Grade) -> Text:
-    text, style = GRADES[value]
+def grade(found: Finding) -> Text:
+    """The grade of a finding in a word; that nothing was seen is not told as a pass."""
+    text, style = ("no data", "dim") if unseen(found) else GRADES[found.grade]
     return Text(text, style=style)
+
+
+def unseen(found: Finding) -> bool:
+    """Whether a gate lets pass what it has not seen, as it does at the last stage, where no step is left."""
+    return found.grade is Grade.passed and not found.n
 
 
 def table(

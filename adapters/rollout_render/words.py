@@ -365,16 +365,17 @@ def value(thing: Any) -> str:
     return str(thing) if thing not in (None, "") else "none"
 
 
+_LIMITED = {"latency": "s", "cost": "nano$"}  # kind of a gate → in what its limit is, as of a finding; else shares
+
+
 def _gate(gate: Mapping[str, Any]) -> str:
-    """``"errors, worse by at most 0.01, threshold over 1m of at least 50 calls"``."""
+    """``"errors, worse by at most 1%, threshold over 1m of at least 50 calls"``."""
     name = gate["kind"] if gate.get("q") is None else f"{gate['kind']} p{gate['q'] * 100:g}"
     limits = []
     if gate.get("at_most") is not None:
-        limits.append(
-            f"at most {usd_text(gate['at_most']) if gate['kind'] == 'cost' else format(gate['at_most'], 'g')}"
-        )
+        limits.append(f"at most {measured(gate['at_most'], _LIMITED.get(gate['kind'], '%'))}")
     if gate.get("worse_by") is not None:
-        limits.append(f"worse by at most {gate['worse_by']:g}")
+        limits.append(f"worse by at most {share(gate['worse_by'])}")
     if gate.get("beyond_noise"):
         limits.append("beyond noise")
     mode = str(gate["mode"])

@@ -97,6 +97,8 @@ def decide(context: Context, findings: Sequence[Finding]) -> Verdict:
         return Verdict(action=Action.hold, reasons=against, findings=findings, gates_pass=passed)
     reasons = ("every gate passes",)
     if context.target is None:
+        if unseen := [finding.gate for finding in findings if not finding.n]:
+            reasons = (f"every gate passes, though nothing was seen by {', '.join(unseen)} at this stage",)
         return Verdict(action=Action.complete, reasons=reasons, findings=findings, gates_pass=True)
     return Verdict(action=Action.promote, reasons=reasons, findings=findings, target=context.target, gates_pass=True)
 

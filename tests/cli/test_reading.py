@@ -99,7 +99,8 @@ def test_check_explains_each_gate_and_ends_with_what_they_promise(run: Run) -> N
         "rolled back at 300 : 1",
         "not ready at 300 : 1",
         "cost cannot judge",
-        "mismatches, at most 0.001, sequential",
+        "mismatches, at most 0.1%, sequential",
+        "limit 0.2% of compared calls: 0.1% of all calls, over the share that is live at the next step",
     ):
         assert said in out, said
     assert PROMISE in out

@@ -34,7 +34,16 @@ def test_passing_gates_promote_one_step() -> None:
 
 
 def test_after_the_last_stage_it_is_completed() -> None:
-    assert decide(replace(LIVE, share=1.0, target=None), [PASS]).action is Action.complete
+    seen = replace(PASS, n=40)
+    verdict = decide(replace(LIVE, share=1.0, target=None), [seen])
+    assert (verdict.action, verdict.reason) == (Action.complete, "every gate passes")
+
+
+def test_what_is_completed_says_which_gates_saw_nothing() -> None:
+    findings = [PASS, replace(PASS, gate="mismatches", n=40), replace(PASS, gate="latency p95")]
+    verdict = decide(replace(LIVE, share=1.0, target=None), findings)
+    assert verdict.action is Action.complete
+    assert verdict.reason == "every gate passes, though nothing was seen by errors, latency p95 at this stage"
 
 
 @pytest.mark.parametrize("kind", KINDS)

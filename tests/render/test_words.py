@@ -114,11 +114,11 @@ def test_evidence_climbs_to_a_full_bar_at_its_boundary() -> None:
 
 
 def test_a_gate_is_told_with_its_mode() -> None:
-    assert words.value(gates.errors().to_dict()) == "errors, worse by at most 0, sequential"
+    assert words.value(gates.errors().to_dict()) == "errors, worse by at most 0%, sequential"
     noisy = gates.mismatches(beyond_noise=True)
-    assert words.value(noisy.to_dict()) == "mismatches, at most 0.001, beyond noise, sequential"
+    assert words.value(noisy.to_dict()) == "mismatches, at most 0.1%, beyond noise, sequential"
     assert words.value(thresholds.errors().to_dict()) == (
-        "errors, worse by at most 0.01, threshold over 1m of at least 50 calls"
+        "errors, worse by at most 1%, threshold over 1m of at least 50 calls"
     )
 
 

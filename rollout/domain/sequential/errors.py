@@ -7,7 +7,7 @@ from typing import Any
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.limits.check import percent_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted, in_pairs, unseen
 from rollout.domain.stats import Discordant, PairPromotion, PairRollback, TwoSample, information, log_mean_exp
 
 
@@ -51,12 +51,13 @@ class Errors:
             self._pairs.update(n, k10, k01, pairs["control_bad"])
         else:
             self._pairs.update(k10, k01)
+        if in_pairs(stage):
+            self._add(n, pairs["control_bad"], n, pairs["candidate_bad"])
         if stage.live:
             return
         if stage.tolerance is not None:
             self._step_pairs.update(n, k10, k01, pairs["control_bad"], stage.tolerance)
         self._arms.learn(n, pairs["control_bad"])
-        self._add(n, pairs["control_bad"], n, pairs["candidate_bad"])
 
     def compare(self, a: Figures, b: Figures, stage: Stage, capital: float) -> None:
         counts = (a["calls"], a["bad"], b["calls"], b["bad"])
@@ -64,7 +65,8 @@ class Errors:
         self._arms.update(*counts)
         if self._step is not None:
             self._step.update(*counts)
-        self._add(*counts)
+        if not in_pairs(stage):
+            self._add(*counts)
 
     def _add(self, *counts: int) -> None:
         self._seen = [known + count for known, count in zip(self._seen, counts, strict=True)]
@@ -101,7 +103,7 @@ class Errors:
     def sight(self, stage: Stage) -> Sight:
         n_a, k_a, n_b, k_b = self._seen
         if not n_b:
-            return Sight(said="no call yet", limit=self._worse_by)
+            return Sight(said=unseen(stage), limit=self._worse_by)
         baseline = k_a / n_a if n_a else None
         said = f"{percent_text(k_b / n_b)} of {n_b:,} {self.noun(stage)} failed"
         if baseline is not None:
@@ -110,7 +112,7 @@ class Errors:
         return Sight(said=said, n=n_b, observed=k_b / n_b, limit=limit, baseline=baseline)
 
     def noun(self, stage: Stage) -> str:
-        return counted(stage) if stage.live else "calls"
+        return "calls" if in_pairs(stage) else counted(stage)
 
     def to_state(self) -> dict[str, Any]:
         return {

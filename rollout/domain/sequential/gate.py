@@ -128,10 +128,13 @@ class SequentialGate:
         )
 
     def _against(self, stage: Stage) -> str:
-        """What was seen of the part that speaks most against the branch, and the limit in force, not that of a step."""
+        """What was seen of the part that speaks most against the branch, and the limit in force: where it is live, not
+        that of a step."""
         part = max(self._parts, key=lambda part: part.log_e)
         odds = exp(min(part.log_e, _MOST_LOG_E))
-        sight = part.sight(replace(stage, target=None))
+        sight = part.sight(replace(stage, target=None) if stage.live else stage)
+        if not sight.n:
+            return f"nothing is counted at this stage yet, but before it; odds of {odds:,.0f} : 1 against it"
         allowed = sight.limit if sight.baseline is None else sight.baseline
         # What began late is found by what was counted since; on the whole it may not show.
         hidden = sight.observed is not None and allowed is not None and sight.observed <= allowed

@@ -8,7 +8,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.gates import Stage
 from rollout.domain.histogram import Histogram
 from rollout.domain.limits.check import time_text
-from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted
+from rollout.domain.sequential.part import PartState, Second, Sight, calls_for, counted, in_pairs, unseen
 from rollout.domain.stats import LatencyPromotion, LatencyRollback, PairPromotion, PairSign, information, log_mean_exp
 
 
@@ -55,14 +55,15 @@ class Latency:
         if answered:
             self._pairs.fund(capital)
             self._pairs.update(pairs[self._slower], answered)
+        bad = (pairs["only_control_bad"], pairs["only_candidate_bad"])
+        if in_pairs(stage):
+            self._see(control, candidate, *bad)
         if stage.live or not answered:
             return
-        bad = (pairs["only_control_bad"], pairs["only_candidate_bad"])
         tau = self._step.tau
         if tau is not None and stage.tolerance is not None:
             self._show_in_pairs(control, candidate, bad, tau, stage.tolerance)
         self._learn(control, bad[0])
-        self._see(control, candidate, *bad)
 
     def _show_in_pairs(
         self, control: Histogram, candidate: Histogram, bad: tuple[int, int], tau: int, tolerance: float
@@ -84,7 +85,8 @@ class Latency:
             self._step.update(control, a["bad"], candidate, b["bad"], stage.tolerance)
         else:
             self._step.learn(control, a["bad"])
-        self._see(control, candidate, a["bad"], b["bad"])
+        if not in_pairs(stage):
+            self._see(control, candidate, a["bad"], b["bad"])
 
     def learn(self, a: Figures) -> None:
         self._learn(a.histogram("latency"), a["bad"])
@@ -129,7 +131,7 @@ class Latency:
         observed = self._candidate.quantile(self._q, beyond=self._bad[1])
         baseline = self._control.quantile(self._q, beyond=self._bad[0])
         if observed is None:
-            return Sight(said="no call yet")
+            return Sight(said=unseen(stage))
         n = self._candidate.total + self._bad[1]
         said = f"p{self._q * 100:g} is {time_text(observed)} over {n:,} {self.noun(stage)}"
         if baseline is None:
@@ -138,7 +140,7 @@ class Latency:
         return Sight(said=said, n=n, observed=observed, limit=baseline * (1 + self._worse_by), baseline=baseline)
 
     def noun(self, stage: Stage) -> str:
-        return counted(stage) if stage.live else "calls"
+        return "calls" if in_pairs(stage) else counted(stage)
 
     def to_state(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from rollout.domain.stats import OneSample
 
 MOST_MISMATCHES: Final = 0.05
 MOST_OF_STEP: Final = 0.95  # beyond it nothing is left to be shown
+
+_REMEDY: Final = "ignore in Compare what varies, or declare gates.mismatches(…, beyond_noise=True)"
 
 Counts = tuple[int, int]  # of how many, and how many of those
 
@@ -119,11 +121,38 @@ class Mismatches(Limit):
     """Pairs of which both sides answered and that differ, those of shadow traffic too.
 
     The limit is a share of all calls, so at share x up to limit / x of the compared ones may differ, at most 5 %.
+    Runs of control against itself are no part of the test; where they differ too, people are told what to do.
     """
 
     def __init__(self, limit: float) -> None:
         of = _of_pairs("compared", "mismatched")
         super().__init__(Rate(of, of, "differed", "compared "), limit)
+        self._noise = [0, 0]  # runs of control against itself in this stage, and those that differed
+
+    def enter(self, stage: Stage) -> None:
+        super().enter(stage)
+        self._noise = [0, 0]
+
+    def update(self, second: Second, stage: Stage, capital: float) -> None:
+        super().update(second, stage, capital)
+        every = second.every_pair
+        self._noise = [self._noise[0] + every["noise"], self._noise[1] + every["noise_mismatched"]]
+
+    def sight(self, stage: Stage) -> Sight:
+        sight = super().sight(stage)
+        runs, differed = self._noise
+        noise = differed / runs if runs else 0.0
+        if sight.observed is None or sight.limit is None or min(sight.observed, noise) <= sight.limit:
+            return sight
+        said = f"{sight.said}, but control differs from itself in {percent_text(noise)} of {runs:,} runs too: {_REMEDY}"
+        return replace(sight, said=said)
+
+    def to_state(self) -> dict[str, Any]:
+        return {**super().to_state(), "noise": self._noise}
+
+    def restore(self, state: PartState) -> None:
+        super().restore(state)
+        self._noise = list(state.get("noise", (0, 0)))  # what an older version stored has none
 
     def _now(self, stage: Stage) -> float:
         """In shadow that of the step: nothing is used yet."""

@@ -98,6 +98,18 @@ def counted(stage: Stage) -> str:
     return "callers" if stage.keyed else "calls"
 
 
+def in_pairs(stage: Stage) -> bool:
+    """Whether control and the candidate are seen on the same calls: in shadow, and where no arm is left to control."""
+    return not stage.live or stage.share >= 1
+
+
+def unseen(stage: Stage) -> str:
+    """That nothing was counted of both sides in a stage, and where that may stay so, why."""
+    if not stage.live or not in_pairs(stage):
+        return "no call yet"
+    return "nothing to compare with: at 100% control has no calls of its own, and none ran on both sides yet"
+
+
 def calls_for(log_e: float, nats_per_call: float) -> float | None:
     """Calls until evidence for a step suffices, if it grows by so much a call; None if it does not grow."""
     if nats_per_call <= 1e-12:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable
+from math import inf
 
 import pytest
 
@@ -279,3 +280,87 @@ def test_the_state_does_not_grow_with_the_calls() -> None:
 def test_an_empty_stage_has_no_opinion() -> None:
     assert only(account()).grade is Grade.doubt
     assert "no call" in only(account()).why
+
+
+BOTH = (gates.errors(), gates.latency(q=0.5, worse_by=0.5))
+
+
+def test_at_the_last_stage_the_pairs_are_shown_for_there_are_no_arms() -> None:
+    dice = random.Random(2)
+    made = fed((pairs(dice, second, 10, 0.0, 0.0) for second in range(20)), LAST, BOTH)
+    errors, latency = made.findings(LAST, now=0.0)
+    assert (errors.n, errors.observed, errors.baseline) == (200, 0.0, 0.0)
+    assert latency.n == 200
+    assert latency.observed == latency.baseline
+    made.fold(arms(dice, 20, 100, 0.5, 0.0, 1.0), LAST)  # of callers whom a flag kept from it
+    assert [finding.n for finding in made.findings(LAST, now=0.0)] == [200, 200]
+
+
+def test_a_breach_at_the_last_stage_has_its_numbers() -> None:
+    dice = random.Random(3)
+    finding = only(fed((pairs(dice, second, 10, 0.0, 0.5) for second in range(20)), LAST), LAST)
+    assert finding.grade is Grade.breach
+    assert finding.n == 200
+    assert "of 200 calls failed, of control's 0%; odds of" in finding.why
+
+
+def test_a_last_stage_without_pairs_says_that_there_is_nothing_to_compare_with() -> None:
+    made = fed((arms(random.Random(4), second, 10, 1.0, 0.0, 0.0) for second in range(20)), LAST, BOTH)
+    for finding in made.findings(LAST, now=0.0):
+        assert (finding.grade, finding.n) == (Grade.passed, 0)
+        assert finding.why.startswith("nothing to compare with: at 100% control has no calls of its own")
+    for finding in account(QUARTER, BOTH).findings(QUARTER, now=0.0):
+        assert finding.why.startswith("no call yet; ")
+
+
+def test_a_breach_by_what_was_seen_before_this_stage_says_so() -> None:
+    dice = random.Random(5)
+    made = fed(arms(dice, second, 100, 0.25, 0.01, 0.10) for second in range(40))
+    half = stage(0.5, 1.0)
+    made.enter(half)
+    finding = only(made, half)
+    assert (finding.grade, finding.n) == (Grade.breach, 0)
+    assert finding.why.startswith("nothing is counted at this stage yet, but before it; odds of ")
+
+
+def test_latency_of_pairs_shows_those_that_only_the_candidate_failed() -> None:
+    made = fed((pairs(random.Random(6), second, 5, 0.0, 1.0) for second in range(4)), SHADOW, BOTH)
+    _, latency = made.findings(SHADOW, now=0.0)
+    assert (latency.n, latency.observed) == (20, inf)
+
+
+def noisy(dice: random.Random, second: int, noise: float) -> UnitBlock:
+    """A second in which the candidate always differs from control, and control so often from itself."""
+    block = pairs(dice, second, 10, 0.0, 0.0, mismatched=1.0)
+    block.pairs.add("noise", 10)
+    block.pairs.add("noise_mismatched", round(10 * noise))
+    return block
+
+
+MISMATCHES = (gates.mismatches(at_most=0.02),)
+SOON = stage(0.0, 0.25)
+
+
+@pytest.mark.parametrize(("noise", "told"), [(1.0, "100%"), (0.5, "50%"), (0.0, "")])
+def test_mismatches_say_where_control_differs_from_itself_too_and_what_to_do(noise: float, told: str) -> None:
+    dice = random.Random(7)
+    made = fed((noisy(dice, second, noise) for second in range(9)), SOON, MISMATCHES)
+    for seen in (made, Account.load(MISMATCHES, json.loads(json.dumps(made.to_state())))):
+        why = only(seen, SOON).why
+        remedy = f"control differs from itself in {told} of 90 runs too: ignore in Compare what varies, or declare"
+        assert (remedy in why) is bool(told)
+        assert ("beyond_noise=True" in why) is bool(told)
+
+
+def test_what_an_older_version_stored_of_mismatches_is_read_without_noise() -> None:
+    made = fed((noisy(random.Random(7), second, 1.0) for second in range(9)), SOON, MISMATCHES)
+    state = json.loads(json.dumps(made.to_state()))
+    (part,) = state["gates"]["mismatches"]["parts"]
+    del part["noise"]
+    assert "itself" not in only(Account.load(MISMATCHES, state), SOON).why
+
+
+def test_the_limit_in_a_sentence_is_that_of_the_finding() -> None:
+    finding = only(fed((noisy(random.Random(7), second, 0.0) for second in range(9)), SOON, MISMATCHES), SOON)
+    assert (finding.grade, finding.limit) == (Grade.breach, 0.05)
+    assert "at most 5% allowed" in finding.why
