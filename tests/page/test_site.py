@@ -313,7 +313,7 @@ async def test_of_two_operators_who_saw_the_same_one_wins_and_the_other_is_told_
         (lost,) = [answer.text for answer in answers if answer.status == 409]
         (notice,) = re.findall(r'role="alert">(.*?)</section>', lost, re.DOTALL)
         assert "it changed since you looked" in notice
-        assert f"pause orders shadow → shadow, paused · said {winner} {winner}@page (person)" in said(notice)
+        assert f"pause orders paused at shadow · said {winner} {winner}@page (person)" in said(notice)
         assert f"#{decision.number}" in notice
         assert f'value="said {loser}"' in lost
         assert 'value="resume"' in lost
