@@ -204,6 +204,8 @@ def _cohorts(r: Report) -> str:
 
 
 def _costs(r: Report) -> Iterator[str]:
+    if r.bill:
+        yield f"**{prose(sentences.bill(r.bill), 600)}**"
     if r.cost:
         rows = [
             (
@@ -220,6 +222,7 @@ def _costs(r: Report) -> Iterator[str]:
         yield f"A month: 30 days with every call at {words.rate(r.window.calls_per_s)}. No price is unknown, not free."
     if r.models:
         yield _models(r.models)
+        yield f"By branch and model: {sentences.MODELS}."
         yield from _sampled(r)
 
 

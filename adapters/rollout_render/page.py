@@ -148,6 +148,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "falls": falls(report.waterfalls),
         "places": places(report),
         "pairs": pairs(report),
+        "models_note": sentences.MODELS,
         "hidden": sentences.redacted(report.examples),
         "trends": trends(report.curves, *_ends(report)),
         "ends": _ends(report),
@@ -200,6 +201,7 @@ def environment(loader: BaseLoader) -> Environment:
         "sample": sentences.sample,
         "who_counted": sentences.who_counted,
         "losses": sentences.losses,
+        "bill": sentences.bill,
         "paired": sentences.paired,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}

@@ -151,13 +151,15 @@ def cost(seen: Costs) -> RenderableType:
     if not seen.lines:
         return cell("No usage has been recorded: call rollout.record_usage(…) in branches and control, or give meter=.")
     lines: list[RenderableType] = [
-        title(f"{seen.rollout}: cost", f"month: 30 days at 100 % of {words.rate(seen.calls_per_s)}"),
+        title(f"{seen.rollout}: cost", f"month: 30 days of {words.rate(seen.calls_per_s)}; tokens: mean of a call"),
         tables.costs(seen.lines),
     ]
+    if seen.bill is not None:
+        lines.insert(1, cell(sentences.bill(seen.bill), "bold", limit=1_000))
     if any(line.unpriced for line in seen.lines):
         lines.append(cell("Calls without a price are unknown, not free: sums are lower bounds.", WARN))
     if seen.models and seen.sample is not None:
-        lines += [Text(""), title("By branch and model"), tables.models(seen.models)]
+        lines += [Text(""), title("By branch and model", sentences.MODELS), tables.models(seen.models)]
         lines.append(cell(sentences.sample(seen.sample), "dim"))
     return Group(*lines)
 

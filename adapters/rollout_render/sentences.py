@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rollout.domain.report import Example
-from rollout.domain.report_values import Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
+from rollout.domain.report_values import Bill, Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
 from rollout_render import words
 
 _MOST_PROCESSES: Final = 12
@@ -61,6 +61,35 @@ def stopped(at: float | None, why: str, *, figures: bool) -> list[str]:
         return []
     since = f"since {words.utc(at)}{f': {why}' if why else ''}"
     return [since, "the figures are those of that moment"] if figures else [since]
+
+
+#: Beside the sums by model: they are another estimate than those of every call.
+MODELS: Final = "estimated of stored trials; what is above is counted of every call"
+
+
+def bill(found: Bill) -> str:
+    """What every call costs at 100 %, and how much more or less than today that is."""
+    if found.per_call_usd is None:
+        return f"At 100 % unknown: {', '.join(found.unknown)}: calls without a price, or none yet."
+    if found.month_usd is None:
+        text = f"At 100 %: {words.dollars(found.per_call_usd)} a call"
+    else:
+        text = f"At 100 %: {words.dollars(found.month_usd)} a month, {words.dollars(found.per_call_usd)} a call"
+        text += _compared(found)
+    if found.control_share == 1:
+        return f"{text}. Control runs beside the branches on every call (join is overlay)."
+    share = words.share(found.control_share)
+    return f"{text}. Branches stand in for control, which runs in {share} of the calls, and for fallbacks on top."
+
+
+def _compared(found: Bill) -> str:
+    if found.more_usd is None:
+        return ""
+    today = words.dollars(found.today_month_usd)
+    if not found.more_usd:
+        return f", as control alone today ({today})"
+    more = "more" if found.more_usd > 0 else "less"
+    return f", {words.dollars(abs(found.more_usd))} {more} than control alone today ({today})"
 
 
 def losses(found: Losses) -> str:

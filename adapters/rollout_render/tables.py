@@ -154,8 +154,9 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
         )
         for line in lines
     ]
-    columns = ("", "calls", "no price", "tokens", "so far", "per call", "a month")
-    return table(columns, rows, right=columns[1:])
+    columns = ("", "calls", "no price", "tokens in/out", "so far", "per call", "a month")
+    shown = [index for index in range(len(columns)) if index != 2 or any(line.unpriced for line in lines)]
+    return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
 
 
 def models(found: Sequence[ModelCost]) -> RenderableType:

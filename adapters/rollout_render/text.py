@@ -72,10 +72,14 @@ def report_screen(r: Report) -> RenderableType:
     if r.cohorts:
         parts += _part("Cohorts", _cohorts(r.cohorts))
     if r.cost:
-        note = f"month: 30 days at 100 % of {words.rate(r.window.calls_per_s)}; no price is unknown, not free"
+        note = f"month: 30 days of {words.rate(r.window.calls_per_s)}; tokens: mean of a call"
         parts += _part("Cost", tables.costs(r.cost), note)
+        if any(line.unpriced for line in r.cost):
+            parts.append(cell("Calls without a price are unknown, not free: sums are lower bounds."))
+    if r.bill:
+        parts.append(cell(sentences.bill(r.bill), limit=1_000))
     if r.models:
-        parts += _part("Cost by branch and model", tables.models(r.models))
+        parts += _part("Cost by branch and model", tables.models(r.models), sentences.MODELS)
     if r.sample:
         parts += [BLANK, cell(f"Typical call, cohorts and models: {sentences.sample(r.sample)}")]
     if r.errors:

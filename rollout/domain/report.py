@@ -19,12 +19,13 @@ from rollout.domain.durations import duration_text, percent
 from rollout.domain.evidence import Figures
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report_cohorts import cohorts
-from rollout.domain.report_cost import costs, model_costs
+from rollout.domain.report_cost import bill, costs, model_costs
 from rollout.domain.report_evidence import UnitEvidence, evidence
 from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
 from rollout.domain.report_pairs import paired_latency
 from rollout.domain.report_sample import Trial, sample, weighed
 from rollout.domain.report_values import (
+    Bill,
     Cohort,
     Comparison,
     Cost,
@@ -64,8 +65,9 @@ class Seen(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The span that the figures cover. ``first`` and ``last``: ends of the steps in which calls were seen, None when
-    there were none; ``calls_per_s`` over that span."""
+    """The span that the figures cover. ``first`` and ``last``: when the first calls were seen and the last had been, to
+    the second (to the minute after an hour, to the hour after a day), None when there were none; ``calls_per_s`` over
+    that span."""
 
     since: float
     until: float
@@ -161,6 +163,7 @@ class Report:
     examples: Sequence[Example]
     latency: Sequence[Latency]
     cost: Sequence[Cost]
+    bill: Bill | None
     sample: Sample | None
     paired: PairedLatency | None
     waterfalls: Sequence[Waterfall]
@@ -177,8 +180,9 @@ class Report:
 class Material:
     """What a report is made of. ``totals`` of the whole window; ``ever``: since the first call, as paths are counted;
     ``accounts``: unit → the state of its account, as the
-    checkpoint keeps it; ``curves``: unit → steps of ``step_s`` seconds → arm
-    → figures, with unit ``""`` for the rollout itself; ``newest``: the last few seconds of each unit; ``paths``:
+    checkpoint keeps it; ``curves``: unit → steps → arm
+    → figures, with unit ``""`` for the rollout itself; ``extent``: from when to
+    when calls came, None where none did; ``newest``: the last few seconds of each unit; ``paths``:
     mismatch counts; ``examples``: a few stored trials; ``trials``: the newest ones, and ``kept``: policy version → the
     share of matched trials that it stores; ``decisions`` newest first;
     ``stored``: how many trials can be looked at, and the ends of their times; ``rows``: how many of them are of the
@@ -190,7 +194,7 @@ class Material:
     totals: Sequence[Seen]
     ever: Sequence[Seen]
     curves: Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]
-    step_s: int
+    extent: tuple[int, int] | None
     newest: Newest
     paths: Sequence[parts.Counted]
     examples: Sequence[Example]
@@ -212,6 +216,7 @@ def build(material: Material) -> Report:
     units = parts.by_unit(material.totals)
     whole = parts.whole(material.totals)
     window = _window(material)
+    cost = costs(units, window.calls_per_s)
     findings = _findings(material.standings)
     funnel = parts.funnel(whole, material.rows)
     sampled = weighed(material.trials, material.kept)
@@ -240,7 +245,8 @@ def build(material: Material) -> Report:
         mismatches=parts.mismatches(material.paths, parts.whole(material.ever), parts.by_unit(material.ever), policy),
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
-        cost=costs(units, window.calls_per_s),
+        cost=cost,
+        bill=bill(cost, policy, window.calls_per_s),
         sample=sample(sampled, material.stored[0], policy.store_sample),
         paired=paired_latency(sampled),
         waterfalls=waterfalls(sampled, policy),
@@ -345,13 +351,12 @@ def _findings(standings: Sequence[Standing]) -> tuple[Finding, ...]:
 
 
 def _window(material: Material) -> Window:
-    """The span, and the rate of calls over the steps in which there were any."""
-    steps = [(at, sum(f["calls"] for arm, f in arms.items() if arm == "*")) for at, arms in material.curves.get("", ())]
-    busy = [(at, calls) for at, calls in steps if calls]
-    if not busy:
+    """The span, and the rate of calls from the first to the last: it does not move with whoever looks later."""
+    calls = parts.whole(material.totals)["calls"]
+    if material.extent is None or not calls:
         return Window(since=material.since, until=material.now, first=None, last=None, calls_per_s=None)
-    first, last = float(busy[0][0]), min(material.now, float(busy[-1][0] + material.step_s))
-    rate = sum(calls for _, calls in busy) / max(last - first, 1.0)
+    first, last = (float(end) for end in material.extent)
+    rate = calls / (last - first)
     return Window(since=material.since, until=material.now, first=first, last=last, calls_per_s=rate)
 
 

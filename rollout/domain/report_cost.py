@@ -4,15 +4,18 @@ counted of every call; by branch and model, of a sample of trials."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from rollout.domain.cost import usd_of
 from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units, summed
 from rollout.domain.report_sample import Run, Sampled, calls
-from rollout.domain.report_values import Cost, ModelCost
+from rollout.domain.report_values import Bill, Cost, ModelCost
+from rollout.domain.state import Policy
 
 MONTH_S: Final = 30 * 86_400
+_NANO_USD: Final = Decimal("1e-9")
 
 
 def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
@@ -35,6 +38,36 @@ def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
         if figures["costed"] + figures["unpriced"]:
             branches.append(_cost(unit, "branch", figures, "", calls_per_s))
     return (*found, *branches, *([_together(branches)] if len(branches) > 1 else []))
+
+
+def bill(lines: Sequence[Cost], policy: Policy, calls_per_s: float | None) -> Bill | None:
+    """Control and branches together at 100 %, of the lines of ``costs``; None where nobody recorded usage."""
+    if not lines:
+        return None
+    known = {line.unit or line.side: line for line in lines}
+    today = known["control"].per_call_usd if "control" in known else Decimal(0)
+    control = ["control"] if "control" in known else []
+    unknown = [name for name in (*control, *policy.units()) if name not in known or known[name].unpriced]
+    share = 1.0 if policy.join == "overlay" else policy.reverse
+    per_call = None
+    if today is not None and not unknown:
+        parts = [known[unit].per_call_usd or Decimal(0) for unit in policy.units()]
+        per_call = sum(parts, (today * Decimal(str(share))).quantize(_NANO_USD))
+    month, month_today = _month_usd(per_call, calls_per_s), _month_usd(today, calls_per_s)
+    return Bill(
+        control_share=share,
+        per_call_usd=per_call,
+        month_usd=month,
+        today_per_call_usd=today,
+        today_month_usd=month_today,
+        more_usd=None if month is None or month_today is None else month - month_today,
+        unknown=unknown,
+    )
+
+
+def _month_usd(per_call: Decimal | None, calls_per_s: float | None) -> Decimal | None:
+    month = _month(None if per_call is None else int(per_call.scaleb(9)), calls_per_s)
+    return None if month is None else usd_of(month)
 
 
 def _together(lines: Sequence[Cost]) -> Cost:

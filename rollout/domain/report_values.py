@@ -154,6 +154,22 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What a call costs when every branch is live at 100 %, and what it costs without branches, today, where control
+    recorded no usage nothing. ``control_share``: of the calls on which control runs then: 1 in an overlay, that of
+    reverse shadow where branches replace it; fallbacks come on top. ``more_usd``: a month, less where it is below 0.
+    ``unknown``: units (``control``) with calls without a price, or that have not run, which makes it all unknown."""
+
+    control_share: float
+    per_call_usd: Decimal | None
+    month_usd: Decimal | None
+    today_per_call_usd: Decimal | None
+    today_month_usd: Decimal | None
+    more_usd: Decimal | None
+    unknown: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorLine:
     """How often runs or calls ended badly. ``what``: an outcome (``hard_timeout``) or a class of error."""
 

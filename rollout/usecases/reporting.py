@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rollout.domain import report as reports
 from rollout.domain import report_parts, report_sample
 from rollout.domain.report import Example, Material, Report
-from rollout.domain.report_values import Cost, Mismatch, ModelCost, Sample
+from rollout.domain.report_values import Bill, Cost, Mismatch, ModelCost, Sample
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, MismatchCount, TrialRecord
@@ -42,6 +42,7 @@ class Costs:
     rollout: str
     calls_per_s: float | None
     lines: Sequence[Cost]
+    bill: Bill | None
     models: Sequence[ModelCost]
     sample: Sample | None
 
@@ -63,7 +64,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     paths = await backend.ledger.mismatches(name, limit=100)
     totals = await backend.ledger.totals(name, since=asked)
     stored = await backend.ledger.stored(name)
-    step_s, raw = await _curves(backend, policy, since, snapshot.now)
+    curves = await _curves(backend, policy, since, snapshot.now)
     return reports.build(
         Material(
             policy=policy,
@@ -71,8 +72,8 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
             accounts=await accounts_of(backend, policy, snapshot),
             totals=totals,
             ever=totals if asked is None else await backend.ledger.totals(name),
-            curves=raw,
-            step_s=step_s,
+            curves=curves,
+            extent=await backend.ledger.extent(name, asked),
             newest=await _newest(backend, policy, snapshot.now),
             paths=paths,
             examples=await _first_examples(backend, paths),
@@ -118,6 +119,7 @@ async def cost(backend: Backend, name: str) -> Costs:
         rollout=name,
         calls_per_s=whole.window.calls_per_s,
         lines=whole.cost,
+        bill=whole.bill,
         models=whole.models,
         sample=whole.sample,
     )
@@ -139,9 +141,8 @@ def step_of(span_s: float) -> int:
     return int(least // 86_400 + 1) * 86_400
 
 
-async def _curves(backend: Backend, policy: Policy, since: float, until: float) -> tuple[int, Series]:
-    """Curves of at most ``POINTS`` steps, and the step in seconds. Where there were calls in a small part of the span
-    only, of that part: a rate over an idle night would say nothing."""
+async def _curves(backend: Backend, policy: Policy, since: float, until: float) -> Series:
+    """Curves of at most ``POINTS`` steps. Where there were calls in a small part of the span only, of that part."""
     step_s = step_of(until - since)
     found = await series(backend, policy, since, until, step_s)
     for _ in range(3):  # each look is at least four times as close
@@ -151,7 +152,7 @@ async def _curves(backend: Backend, policy: Policy, since: float, until: float) 
         since, until = float(busy[0]), min(until, float(busy[-1] + step_s))
         step_s = step_of(until - since)
         found = await series(backend, policy, since, until, step_s)
-    return step_s, found
+    return found
 
 
 async def _newest(backend: Backend, policy: Policy, now: float) -> Series:

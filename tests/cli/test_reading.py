@@ -212,8 +212,8 @@ def test_a_report_for_a_pull_request_begins_with_the_verdict(run: Run) -> None:
 REPORT_KEYS = {
     "schema", "rollout", "made_at", "database", "policy_version", "policy_at", "revision", "join", "routes", "window",
     "verdict", "branches", "gates", "bound", "evidence", "funnel", "losses", "outcomes", "dispatch", "fan_out",
-    "comparisons", "mismatches", "examples", "latency", "cost", "sample", "paired", "waterfalls", "models", "cohorts",
-    "errors", "curves", "timeline", "policy", "completeness",
+    "comparisons", "mismatches", "examples", "latency", "cost", "bill", "sample", "paired", "waterfalls", "models",
+    "cohorts", "errors", "curves", "timeline", "policy", "completeness",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from rollout.domain.intervals import difference
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.ramp import Ramp
 from rollout.domain.report import Material, build, fields, verdict
-from rollout.domain.report_cost import costs
+from rollout.domain.report_cost import bill, costs
 from rollout.domain.report_outcomes import Newest, fan_out_time, outcomes
 from rollout.domain.report_values import Losses, Outcomes
 from rollout.domain.standing import Standing, Word, stands, worst
@@ -58,7 +58,7 @@ def build_of(totals: list[Totals], **changes: Any) -> Any:
         "totals": totals,
         "ever": totals,
         "curves": {},
-        "step_s": 60,
+        "extent": None,
         "newest": {},
         "paths": (),
         "examples": (),
@@ -362,6 +362,49 @@ def test_all_branches_together_name_no_calls_as_each_may_have_seen_others() -> N
     assert [line.calls for line in costs(parts.by_unit(totals), 1.0)] == [5, 9, None]
 
 
+def usage(unit: str, nano: int, **more: int) -> Totals:
+    """Ten calls, of which control cost 1 000 nano-dollars each and the unit ``nano``."""
+    counts = {"control_costed": 10, "control_cost_nano": 10_000, "costed": 10, "cost_nano": 10 * nano}
+    return Totals(unit, "P", 1, Figures({**counts, **more}))
+
+
+def bill_of(policy: Policy, *totals: Totals, calls_per_s: float | None = 1.0) -> Any:
+    return bill(costs(parts.by_unit(totals), calls_per_s), policy, calls_per_s)
+
+
+def test_an_overlay_pays_control_and_every_branch_of_every_call() -> None:
+    found = bill_of(branches("a", "b"), usage("a", 2_000), usage("b", 500))
+    assert found.control_share == 1.0
+    assert (found.per_call_usd, found.today_per_call_usd) == (Decimal("0.0000035"), Decimal("0.000001"))
+    assert (found.month_usd, found.today_month_usd) == (Decimal("9.072"), Decimal("2.592"))
+    assert found.more_usd == Decimal("6.48")
+
+
+def test_what_replaces_control_pays_it_for_reverse_shadow_only() -> None:
+    policy = replace(branches("a"), join="replace", reverse=0.01)
+    found = bill_of(policy, usage("a", 500))
+    assert (found.control_share, found.per_call_usd) == (0.01, Decimal("0.00000051"))
+    assert found.more_usd == (Decimal("0.00000051") - Decimal("0.000001")) * 30 * 86_400
+
+
+def test_a_bill_with_a_branch_that_has_no_price_or_has_not_run_is_unknown() -> None:
+    policy = branches("a", "b", "c")
+    found = bill_of(policy, usage("a", 500), usage("b", 500, unpriced=1))
+    assert (found.per_call_usd, found.month_usd, found.more_usd) == (None, None, None)
+    assert list(found.unknown) == ["b", "c"]
+    assert found.today_per_call_usd == Decimal("0.000001")
+
+
+def test_control_that_never_recorded_usage_costs_nothing() -> None:
+    free = Totals("a", "P", 1, Figures({"costed": 10, "cost_nano": 10_000}))
+    found = bill_of(branches("a"), free, calls_per_s=None)
+    assert (found.today_per_call_usd, found.per_call_usd, found.month_usd) == (0, Decimal("0.000001"), None)
+
+
+def test_without_usage_there_is_no_bill() -> None:
+    assert bill_of(branches("a")) is None
+
+
 # How runs ended
 
 
@@ -507,9 +550,8 @@ def test_what_was_not_seen_since_the_policy_in_force_began_comes_last_however_fr
 
 
 def test_the_rate_is_that_of_the_time_in_which_there_were_calls() -> None:
-    steps = [(int(NOW - 600), {"*": Figures({"calls": 600})}), (int(NOW - 540), {"*": Figures({"calls": 600})})]
-    window = build_of([], curves={"": steps}).window
-    assert window.calls_per_s == 10.0
+    window = build_of([whole(calls=1_200)], extent=(int(NOW - 600), int(NOW - 480))).window
+    assert (window.first, window.last, window.calls_per_s) == (NOW - 600, NOW - 480, 10.0)
 
 
 def test_what_was_dropped_is_told() -> None:

@@ -13,7 +13,7 @@ from rollout.domain.standing import Word
 from rollout.domain.state import Mode
 from rollout.errors import UnknownName
 from rollout.ports import Backend
-from rollout.testing import ManualClock, memory_backend, sample_batch, sample_block, sample_policy
+from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_batch, sample_block, sample_policy
 from rollout.usecases import look, reporting, steer
 from tests.render.story import NAME, told
 
@@ -156,18 +156,38 @@ async def test_a_paused_branch_stands_as_paused(backend: Backend) -> None:
     assert rollout.branches[0].why == "lunch"
 
 
-async def test_the_rate_is_not_thinned_by_the_idle_time_around_the_calls() -> None:
-    clock = ManualClock()
+async def burst(clock: ManualClock) -> MemoryBackend:
+    """37 seconds of 50 calls each, from 7 s past a full minute on."""
     backend = memory_backend(clock)
     await backend.state.register(sample_policy(), "test")
-    clock.advance(50_000)
-    second = int(clock.wall())
-    blocks = [sample_block(second + n, "*", {"calls": 50}, unit="", entry=0) for n in range(30)]
+    clock.advance(60_000)
+    second = int(clock.wall()) // 60 * 60 + 7
+    blocks = [sample_block(second + n, "*", {"calls": 50}, unit="", entry=0) for n in range(37)]
     await backend.ledger.append(sample_batch(*blocks))
-    clock.advance(50_000)
-    rate = (await reporting.report(backend, "profile")).window.calls_per_s
-    assert rate is not None
-    assert 40 <= rate <= 50
+    clock.advance(60)
+    return backend
+
+
+async def test_the_rate_is_not_thinned_by_the_idle_time_around_the_calls_whoever_looks_when() -> None:
+    clock = ManualClock()
+    backend = await burst(clock)
+    second = int(clock.wall()) // 60 * 60 - 60 + 7
+    for _ in range(50):
+        window = (await reporting.report(backend, "profile")).window
+        assert (window.first, window.last, window.calls_per_s) == (second, second + 37, 50.0)
+        clock.advance(61.7)
+
+
+@pytest.mark.parametrize(("age_s", "span_s"), [(4_000, 60), (90_000, 3_600)])
+async def test_calls_that_are_rolled_up_into_longer_blocks_make_no_higher_rate(age_s: float, span_s: int) -> None:
+    clock = ManualClock()
+    backend = await burst(clock)
+    clock.advance(age_s)
+    await backend.ledger.maintain({})
+    window = (await reporting.report(backend, "profile")).window
+    assert window.first is not None
+    assert window.last == window.first + span_s
+    assert window.calls_per_s == 37 * 50 / span_s
 
 
 async def test_a_rollback_is_found_behind_any_number_of_decisions(backend: Backend) -> None:
