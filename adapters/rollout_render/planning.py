@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from math import floor, log10
 from typing import Final
 
@@ -18,7 +19,8 @@ from rollout.domain.lifecycle import at_share
 from rollout.domain.planning import Step
 from rollout.domain.simulation.replay import End
 from rollout.domain.simulation.summary import Tally
-from rollout.usecases.planning import About, Option, Planned, Simulated
+from rollout.usecases.planning import About, Option, Outlook, Planned, Simulated
+from rollout.usecases.rates import Origin, Traffic
 from rollout_render import words
 from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, table, title
 
@@ -27,23 +29,46 @@ _BAR: Final = 10  # characters
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STYLES: Final = {End.completed: GOOD, End.rolled_back: f"bold {BAD}", End.undecided: WARN}
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
+_ORIGINS: Final[dict[Origin, str]] = {"older": "recorded, older policies too"}
+#: What gates look at, by the field of the truth.
+_FIGURES: Final = {
+    "errors": "errors",
+    "latency_s": "latency",
+    "mismatches": "mismatches",
+    "noise": "noise",
+    "sla_missed": "missed SLAs",
+    "nano": "cost",
+}
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, 86_400, 365 * 86_400
 
 
+def outlook(seen: Outlook) -> RenderableType:
+    """One line for each unit: where it stands, and when it comes to the last stage."""
+    about = seen.units[0].about
+    notes = [*_not_in_it(about), *_older(seen.units), f"Step by step: rollout plan {seen.rollout} BRANCH"]
+    return Group(
+        title(f"plan {seen.rollout}", about.ramp),
+        _policy(about),
+        cell(_traffic(about), "dim"),
+        BLANK,
+        _sum_of_all(seen),
+        BLANK,
+        _units(seen.units),
+        BLANK,
+        *(cell(note, "dim") for note in notes),
+    )
+
+
 def planned(seen: Planned) -> RenderableType:
-    """The steps with their times, the sum, and (where it takes too long) what fits."""
-    lines: list[RenderableType] = [
-        *_head("plan", seen.about),
-        BLANK,
-        _sum(seen),
-        *_left(seen),
-        BLANK,
-        _steps(seen.steps),
-    ]
-    if seen.in_time is False:
+    """Where it stands, the steps that are left with their times, and (where it takes too long) what fits."""
+    lines: list[RenderableType] = [*_head("plan", seen.about), BLANK, *_sum(seen)]
+    if seen.steps:
+        lines += [BLANK, _steps(seen.steps)]
+    if seen.options or seen.loosest:
         lines += [BLANK, *_options(seen)]
-    worst = "Worst let through: a candidate that fails so often is about as likely to take the step as not."
-    return Group(*lines, BLANK, *(cell(note, "dim") for note in (worst, *_notes(seen.about))))
+    worst = ["Worst let through: a candidate that fails so often is about as likely to take the step as not."]
+    notes = [*(worst if seen.steps else ()), *_notes(seen.about)]
+    return Group(*lines, BLANK, *(cell(note, "dim") for note in notes))
 
 
 def simulated(seen: Simulated) -> RenderableType:
@@ -68,20 +93,33 @@ def simulated(seen: Simulated) -> RenderableType:
 
 
 def _head(verb: str, about: About) -> list[RenderableType]:
-    gates = f"gates: {', '.join(about.gates) or 'none'}"
-    policy = [f"harm budget {percent(about.harm)}", f"soak {duration_text(about.soak_s)}", gates]
-    traffic = f"{traffic_text(about.traffic)} ({about.origins['traffic']})"
     return [
         title(f"{verb} {about.rollout}/{about.unit}", about.ramp),
-        cell(" · ".join(policy), "dim"),
-        cell(" · ".join([traffic, *_told(about)]), "dim"),
+        _policy(about),
+        cell(" · ".join([_traffic(about), *_told(about)]), "dim"),
     ]
+
+
+def _policy(about: About) -> Text:
+    gates = f"gates: {', '.join(about.gates) or 'none'}"
+    return cell(" · ".join([f"harm budget {percent(about.harm)}", f"soak {duration_text(about.soak_s)}", gates]), "dim")
+
+
+def _traffic(about: About) -> str:
+    when = "" if about.recorded is None else f" {_when(about.recorded)}"
+    return f"{traffic_text(about.traffic)} ({about.origins['traffic']}{when})"
+
+
+def _when(traffic: Traffic) -> str:
+    """``"2026-11-21 01:50:43Z to 01:51:21Z"``."""
+    one_day = len({datetime.fromtimestamp(at, UTC).date() for at in (traffic.since, traffic.until)}) == 1
+    return f"{words.utc(traffic.since)} to {words.utc(traffic.until, date=not one_day)}"
 
 
 def _told(about: About) -> Iterator[str]:
     """What is the case, as far as it can differ from plan to plan."""
     truth = about.truth
-    errors = f"{truth.drift}" if truth.drift else f"{words.share(truth.errors)} ({about.origins['errors']})"
+    errors = f"{truth.drift}" if truth.drift else f"{words.share(truth.errors)}{_from(about, 'errors')}"
     yield f"errors {errors}" + (
         "" if truth.worse_errors is None else f", candidate's {words.share(truth.worse_errors)}"
     )
@@ -99,23 +137,90 @@ def _told(about: About) -> Iterator[str]:
 
 
 def _from(about: About, name: str) -> str:
-    return f" ({about.origins[name]})" if name in about.origins else ""
+    origin = about.origins.get(name)
+    return "" if origin is None else f" ({_ORIGINS.get(origin, origin)})"
 
 
 def _notes(about: About) -> Iterator[str]:
-    """What is not in it."""
+    """What is not in it, and what else there is."""
+    yield from _not_in_it(about)
+    if about.units > 1:
+        yield f"{about.unit} is one of {about.units} that ramp side by side: rollout plan {about.rollout}"
+
+
+def _not_in_it(about: About) -> Iterator[str]:
     if about.people:
         yield f"Not in it: {'; '.join(about.people)}."
     if about.truth.users is not None:
         yield "Each user counts once a stage: when all have called, there is no more evidence to come."
     elif about.keyed:
         yield "Each user counts once a stage: these are first calls. Where users come back, add --sticky USERS."
-    if about.units > 1:
-        yield f"{about.unit} is one of {about.units} that ramp side by side; name another one to look at it."
 
 
 def _last(about: About) -> str:
     return about.ramp.split()[-1]
+
+
+# The outlook
+
+
+def _sum_of_all(seen: Outlook) -> Text:
+    last = _last(seen.units[0].about)
+    if seen.left_s is not None:
+        if not seen.left_s:
+            return cell(f"All are at {last}.", f"bold {GOOD}")
+        return _fitting(f"All are at {last} in about {about_time(seen.left_s)}", seen.within_s, seen.in_time)
+    never = [one.about.unit for one in seen.units if one.seconds is None]
+    waiting = [one.about.unit for one in seen.units if one.seconds is not None and one.left_s is None]
+    said = [f"{', '.join(never)} never"] if never else []
+    said += [f"{', '.join(waiting)} not before a person acts"] if waiting else []
+    return cell(f"{last}: {'; '.join(said)}.", f"bold {BAD if never else WARN}")
+
+
+def _units(units: Sequence[Planned]) -> RenderableType:
+    rows = [(cell(one.about.unit), *_place(one), *_outcome(one)) for one in units]
+    columns = ("branch", "at", "for", f"{_last(units[0].about)} in about", "")
+    return Padding.indent(table(columns, rows, right=columns[2:4], stretch=""), 2)
+
+
+def _place(one: Planned) -> tuple[str, str]:
+    if one.reached is None:
+        return at_share(one.steps[0].share), ""
+    return at_share(one.reached.share), about_time(one.reached.seconds)
+
+
+def _outcome(one: Planned) -> tuple[Text, Text]:
+    """When it comes there, and what that waits for."""
+    if not one.steps:
+        return cell("there", GOOD), cell("completed", "dim")
+    waits = one.reached.waits if one.reached is not None else ""
+    if one.seconds is None:
+        return cell("never", f"bold {BAD}"), cell("; ".join([*([waits] if waits else []), _stuck(one)]))
+    if waits:
+        then = f"then about {about_time(one.seconds)}" if one.seconds else ""
+        return cell("waits", f"bold {WARN}"), cell("; ".join([waits, *([then] if then else [])]))
+    if one.left_s is None or not one.left_s:
+        return cell("there", GOOD), cell("baking", "dim")
+    longest = max(one.steps, key=lambda step: step.seconds or 0.0)
+    return cell(about_time(one.left_s), "bold"), cell(f"waits for {', '.join(longest.waits_for)}", "dim")
+
+
+def _stuck(one: Planned) -> str:
+    """At which stage it never ends, and for which gates, with what was taken to differ."""
+    stuck, truth = one.steps[-1], one.about.truth
+    how = "is rolled back" if stuck.end is End.rolled_back else "stays undecided"
+    differ = f" ({words.share(truth.mismatches)} differ)" if "mismatches" in stuck.waits_for else ""
+    return f"at {at_share(stuck.share)} it {how}: {', '.join(stuck.waits_for)}{differ}"
+
+
+def _older(units: Sequence[Planned]) -> Iterator[str]:
+    """Which figures are not of the policy in force alone."""
+    found = []
+    for one in units:
+        figures = [text for name, text in _FIGURES.items() if one.about.origins.get(name) == "older"]
+        found += [f"{', '.join(figures)} of {one.about.unit}"] if figures else []
+    if found:
+        yield f"Recorded under older policies too, for lack of calls under the one in force: {'; '.join(found)}."
 
 
 # The plan
@@ -145,29 +250,44 @@ def _worst(errors: float | None) -> Text:
     return cell("any error", f"bold {WARN}") if errors == 1 else cell(f"{words.share(two_digits(errors))} errors")
 
 
-def _sum(seen: Planned) -> RenderableType:
+def _sum(seen: Planned) -> Iterator[Text]:
+    """Where the unit stands, and how long it takes from there."""
+    reached, last = seen.reached, _last(seen.about)
+    if reached is None:
+        yield _whole(seen, f"From {at_share(seen.steps[0].share)} on: ")
+        return
+    place = f"{seen.about.rollout}/{seen.about.unit} is at {at_share(reached.share)}"
+    took = f", for {about_time(reached.seconds)} now"
+    if not seen.steps:
+        yield cell(f"{place}, completed: nothing is left of its ramp.", f"bold {GOOD}")
+        yield cell("To plan it all the same, say from where: --from shadow", "dim")
+    elif reached.waits:
+        yield cell(f"{place}{took}: {reached.waits}", f"bold {WARN}")
+        yield _whole(seen, "After that: ")
+    elif seen.left_s is None:
+        yield cell(f"{place}{took}.", "bold")
+        yield _whole(seen)
+    elif reached.share == seen.steps[-1].share:
+        yield _fitting(f"{place}{took}, and bakes", seen.within_s, seen.in_time)
+    else:
+        yield _fitting(f"{place}{took}: {last} in about {about_time(seen.left_s)}", seen.within_s, seen.in_time)
+
+
+def _whole(seen: Planned, when: str = "") -> Text:
+    """How long the steps take from the entry of the first one on."""
     last = _last(seen.about)
     if seen.seconds is None or seen.calls is None:
-        stuck = seen.steps[-1]
-        how = "is rolled back" if stuck.end is End.rolled_back else "stays undecided"
-        return cell(f"{last} never: at {at_share(stuck.share)} it {how} ({', '.join(stuck.waits_for)}).", f"bold {BAD}")
-    said = f"{last} after about {about_time(seen.seconds)} and {words.count(two_digits(seen.calls))} calls"
-    if seen.within_s is None:
+        return cell(f"{when}{last} never: {_stuck(seen)}.", f"bold {BAD}")
+    said = f"{when}{last} after about {about_time(seen.seconds)} and {words.count(two_digits(seen.calls))} calls"
+    waits = seen.reached is not None and seen.reached.waits
+    return _fitting(said, None if waits else seen.within_s, seen.in_time)
+
+
+def _fitting(said: str, within_s: float | None, in_time: bool | None) -> Text:
+    if within_s is None:
         return cell(f"{said}.", "bold")
-    fits = f"{'' if seen.in_time else 'not '}within {duration_text(seen.within_s)}"
-    return cell(f"{said}: {fits}.", f"bold {GOOD}" if seen.in_time else f"bold {WARN}")
-
-
-def _left(seen: Planned) -> Iterator[RenderableType]:
-    """How long it takes from where the unit stands, if that is known."""
-    if seen.reached is None or seen.left_s is None:
-        return
-    place = f"{seen.about.rollout}/{seen.about.unit} is at {at_share(seen.reached.share)}"
-    took = f", for {about_time(seen.reached.seconds)} now"
-    if seen.reached.share == seen.steps[-1].share:
-        yield cell(f"{place}{took}.", "bold")
-    else:
-        yield cell(f"{place}{took}: {_last(seen.about)} in about {about_time(seen.left_s)}.", "bold")
+    fits = f"{'' if in_time else 'not '}within {duration_text(within_s)}"
+    return cell(f"{said}: {fits}.", f"bold {GOOD}" if in_time else f"bold {WARN}")
 
 
 def _options(seen: Planned) -> list[RenderableType]:

@@ -12,7 +12,7 @@ import click
 from rollout.domain.durations import share_of
 from rollout.domain.simulation.truth import Drift, Outage, excess_of, per_second
 from rollout.usecases import planning
-from rollout.usecases.planning import Setting, Wanted
+from rollout.usecases.planning import Outlook, Planned, Setting, Wanted
 from rollout_render import emit
 from rollout_render import planning as screens
 from rollout_render.doors import Duration, Exit, RampShare, Share, branch_name, named, options, reading, rollout_name
@@ -61,7 +61,7 @@ def _rate_or_same(text: str) -> float | None:
 
 def supposing() -> Callable[[F], F]:
     """What both commands can be told of the traffic and the ramp."""
-    recorded = "Default: what was recorded in the last day"
+    recorded = "Default: what was recorded in the last day of calls"
     return options(
         named(
             "--traffic",
@@ -90,7 +90,8 @@ def supposing() -> Callable[[F], F]:
 @branch_name()
 @named("--within", "WITHIN", type=Duration(), help='The time there is, as "7d": which ramp fits, if this does not?')
 @supposing()
-@reading(planning.plan)
+@named("--from", "FROM", "start", type=Stage(), metavar="STAGE", help="Begin at its entry. Default: where it stands.")
+@reading(planning.look_ahead, planning.plan)
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -102,16 +103,18 @@ def plan(
     output: str,
     **supposed: Any,
 ) -> None:
-    """How long a ramp takes, step by step, and from here on.
+    """How long until 100 %, from where each branch stands.
 
-    Of a healthy branch; and how bad a branch each step would let through. From the gates in force, on average. Exits 3
-    when the ramp does not fit --within, or never comes to its end.
+    With BRANCH step by step, with what each step would let through, and (if it does not fit --within) what would. Of
+    healthy branches; from the gates in force, on average. Exits 3 when the last stage is never reached, not in time, or
+    not before a person resumes a branch.
     """
-    at = _setting(url, name, branch, Wanted(**supposed))
-    with busy(f"planning {name} …"):
-        found = planning.plan(at, within)
-    emit(found, output, screens.planned)
-    ctx.exit(Exit.holding if found.seconds is None or found.in_time is False else Exit.ok)
+    found = _outlook(url, name, within, supposed) if branch is None else _plan(url, name, branch, within, supposed)
+    if isinstance(found, Outlook):
+        emit(found, output, screens.outlook)
+    else:
+        emit(found, output, screens.planned)
+    ctx.exit(Exit.holding if found.left_s is None or found.in_time is False else Exit.ok)
 
 
 @click.command()
@@ -179,6 +182,18 @@ def simulate(
     with progress(f"ramps of {name}", runs) as done:
         found = planning.simulate(at, runs=runs, seed=seed, dice=random.Random, done=done)
     emit(found, output, screens.simulated)
+
+
+def _outlook(url: str, name: str, within: float | None, supposed: dict[str, Any]) -> Outlook:
+    units = run(url, lambda backend: planning.settings(backend, name, wanted=Wanted(**supposed)))
+    with busy(f"planning {name} …"):
+        return planning.look_ahead(units, within)
+
+
+def _plan(url: str, name: str, branch: str, within: float | None, supposed: dict[str, Any]) -> Planned:
+    at = _setting(url, name, branch, Wanted(**supposed))
+    with busy(f"planning {name} …"):
+        return planning.plan(at, within)
 
 
 def _setting(url: str, name: str, branch: str | None, wanted: Wanted) -> Setting:

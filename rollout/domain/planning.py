@@ -35,7 +35,7 @@ class Step:
 
     ``seconds``, ``calls``: until then; None where it does not come, and ``end`` says why. ``waits_for``: what comes
     last: gates, or ``"soak"``. ``worst_errors``: a candidate that fails so often (a share of calls) is about as likely
-    to take the step as not; 1 where no gate looks at errors, None where no step is taken.
+    to take the step as not; 1 where no gate looks at errors, None where no step is taken, or nobody asked.
     """
 
     share: float
@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A ramp step by step, up to the one that is not taken, if there is one."""
+    """A ramp step by step, up to the one that is not taken, if there is one; without a step where none is left."""
 
     ramp: Ramp
     steps: Sequence[Step]
@@ -66,6 +66,17 @@ class Plan:
         counts = [step.calls for step in self.steps if step.target is not None]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    def after(self, calls: float, soak_left_s: float) -> float | None:
+        """Seconds that are left until the last stage is entered, when so many calls came at the first one, and so much
+        of its soak is left. None where it never is."""
+        if self.seconds is None or self.calls is None:
+            return None
+        first = next(iter(self.steps), None)
+        if first is None or first.target is None or first.seconds is None or first.calls is None:
+            return 0.0
+        judging_s = 0.0 if "soak" in first.waits_for else first.seconds * max(0.0, 1 - calls / max(first.calls, 1))
+        return max(soak_left_s, judging_s) + self.seconds - first.seconds
+
     @property
     def longest(self) -> Step:
         """The step that takes most of the time."""
@@ -81,27 +92,29 @@ class Fit:
     worst_errors: float
 
 
-def plan(scenario: Scenario) -> Plan:
-    """The ramp of a scenario, from its first stage on."""
-    ramp = scenario.policy.ramp
-    return Plan(ramp=ramp, steps=tuple(_step(scenario, at, stay) for at, stay in _path(scenario)))
+def plan(scenario: Scenario, *, worst: bool = True) -> Plan:
+    """The ramp of a scenario, from the stage on at which it begins. ``worst``: with what each step would let through,
+    which takes most of the time.
+    """
+    steps = (_step(scenario, at, stay) if worst else _bare(scenario, stay) for at, stay in _path(scenario))
+    return Plan(ramp=scenario.policy.ramp, steps=tuple(steps))
 
 
 def fits(scenario: Scenario, within_s: float, keep: Collection[float] = ()) -> tuple[Fit, ...]:
     """Ramps that come to their last stage in so many seconds: the declared one and those that leave out its lowest
     shares, each with the least harm budget (from the declared one up) that does it. The least budget first, then the
-    most stages. ``keep``: shares that must not be left out, because a branch stands there.
+    most stages. ``keep``: shares that must not be left out, because a branch stands there; nor is the one at which the
+    scenario begins.
     """
-    ramps = _shorter(scenario.policy.ramp, keep)
+    ramps = _shorter(scenario, keep)
     found = [fit for ramp in ramps if (fit := _fit(scenario, ramp, within_s)) is not None]
     return tuple(sorted(found, key=lambda fit: (fit.ramp.harm, -len(fit.ramp.stages))))
 
 
 def loosest(scenario: Scenario, keep: Collection[float] = ()) -> Plan:
     """The fastest of all that ``fits`` tries, in case none does: the fewest stages, the largest harm budget."""
-    *_, ramp = _shorter(scenario.policy.ramp, keep)
-    tried = _of_ramp(scenario, replace(ramp, harm=max(ramp.harm, HARMS[-1])))
-    return Plan(ramp=tried.policy.ramp, steps=tuple(_bare(tried, stay) for _, stay in _path(tried)))
+    *_, ramp = _shorter(scenario, keep)
+    return plan(_of_ramp(scenario, replace(ramp, harm=max(ramp.harm, HARMS[-1]))), worst=False)
 
 
 def worst_errors(scenario: Scenario, at: Position, target: float, planned_s: float) -> float:
@@ -156,11 +169,12 @@ def _passes(scenario: Scenario, at: Position, errors: float) -> bool:
     return stay.end is None
 
 
-def _shorter(ramp: Ramp, keep: Collection[float]) -> Iterator[Ramp]:
+def _shorter(scenario: Scenario, keep: Collection[float]) -> Iterator[Ramp]:
     """The ramp, and those without its lowest live shares, as long as two are left."""
+    ramp = scenario.policy.ramp
     yield ramp
     shadow, *live = ramp.stages
-    while len(live) > 2 and live[0] not in keep:
+    while len(live) > 2 and live[0] not in {*keep, ramp.stages[scenario.start]}:
         live.pop(0)
         yield replace(ramp, stages=(shadow, *live))
 
@@ -186,7 +200,8 @@ def _fit(scenario: Scenario, ramp: Ramp, within_s: float) -> Fit | None:
 
 
 def _of_ramp(scenario: Scenario, ramp: Ramp) -> Scenario:
-    return replace(scenario, policy=replace(scenario.policy, ramp=ramp), fine=_MANY_RAMPS)
+    start = ramp.stages.index(scenario.policy.ramp.stages[scenario.start])
+    return replace(scenario, policy=replace(scenario.policy, ramp=ramp), start=start, fine=_MANY_RAMPS)
 
 
 def _arrival(scenario: Scenario, within_s: float) -> tuple[Position, float] | None:

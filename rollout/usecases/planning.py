@@ -1,49 +1,47 @@
 """The verbs that look ahead: ``plan`` and ``simulate``. Neither changes anything, nor keeps the database open.
 
-    at = await setting(backend, "profile", wanted=Wanted(traffic=100.0))
+    outlook = look_ahead(await settings(backend, "profile", wanted=Wanted()))
+    at = await setting(backend, "profile", "orders", wanted=Wanted(traffic=100.0))
     planned = plan(at, within_s=86_400.0)
     simulated = simulate(at, runs=200, seed=7, dice=random.Random)
 
-What nobody says is taken from what was recorded in the last day: traffic, control's errors and latency, mismatches,
-missed SLAs, costs. ``About.origins`` tells of each where it comes from.
+What nobody says is taken from what was recorded in the last day in which there were calls: traffic, control's errors
+and latency, mismatches, missed SLAs, costs. ``About.origins`` tells of each where it comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
-from rollout.domain import planning, report_parts
-from rollout.domain.durations import percent
-from rollout.domain.lifecycle import at_share, mode_of, share_of
+from rollout.domain import planning
+from rollout.domain.durations import duration_text, percent
+from rollout.domain.judgement import context_of
+from rollout.domain.lifecycle import at_share, mode_of, share_of, stage_at
 from rollout.domain.planning import Step
 from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.draws import Chance, Dice
-from rollout.domain.simulation.recorded import recorded
 from rollout.domain.simulation.replay import Scenario, replay
 from rollout.domain.simulation.summary import Summary, summary
 from rollout.domain.simulation.truth import Drift, Outage, Truth
 from rollout.domain.state import Mode, Policy
 from rollout.errors import Refused
 from rollout.ports import Backend
+from rollout.usecases.rates import Origin, Rates, Traffic
 from rollout.usecases.standpoint import Standpoint
 
-#: How far back recorded calls count, and the step in which they are read, in seconds.
-RECENT_S: Final = 86_400
-_STEP_S: Final = 60
 #: A mean cost of control that is as good as any other, in nano-dollars, where nothing is known.
 _SOME_NANO: Final = 1_000_000.0
 
-Origin = Literal["given", "recorded", "assumed"]
 MakeDice = Callable[[str], Dice]  # of a seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a person says; None: nothing. ``traffic``: calls a second. ``ramp``: as ``Ramp.parse`` reads it. ``start``:
-    the share of the stage to begin at. ``dearer``: the unit's cost above control's, relative; above its own where
-    control costs nothing. All others as in ``Truth``.
+    the share of the stage to begin at, None for where the unit stands. ``dearer``: the unit's cost above control's,
+    relative; above its own where control costs nothing. All others as in ``Truth``.
     """
 
     traffic: float | None = None
@@ -57,14 +55,15 @@ class Wanted:
     users: int | None = None
     ramp: str | None = None
     harm: float | None = None
-    start: float = 0.0
+    start: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What is planned or simulated. ``units``: how many the rollout has. ``traffic``: calls a second. ``origins``:
-    where ``traffic`` and some fields of ``truth`` come from. ``keyed``: whether each caller counts once a stage.
-    ``people``: what waits for a person or a date, as sentences: that is not in it.
+    """What is planned or simulated. ``units``: how many the rollout has. ``traffic``: calls a second; ``recorded``: the
+    calls that it is of, None where it is given. ``origins``: where ``traffic`` and some fields of ``truth`` come from.
+    ``keyed``: whether each caller counts once a stage. ``people``: what waits for a person or a date, as sentences:
+    that is not in it.
     """
 
     rollout: str
@@ -75,6 +74,7 @@ class About:
     soak_s: float
     gates: Sequence[str]
     traffic: float
+    recorded: Traffic | None
     truth: Truth
     origins: Mapping[str, Origin]
     keyed: bool
@@ -83,27 +83,35 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """Where the unit's ramp stands now: at this share, for so many seconds."""
+    """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time.
+    ``waits``: why it goes no further before a person does something, and what; ``""`` where nothing stands in the way.
+    """
 
     share: float
+    mode: Mode
     seconds: float
+    calls: float
+    waits: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """``approve``: the approvals in force. ``standing``: the shares at which branches of the rollout are live now.
-    ``reached``: None where the unit's ramp does not move, or is at no stage of the one that is planned."""
+    ``reached``: None where a person says at which stage to begin. ``soak_left_s``: of the stage that is reached."""
 
     about: About
     approve: Sequence[float]
     standing: Collection[float]
     reached: Reached | None
+    soak_left_s: float
     scenario: Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A ramp that fits the time, as declared. ``approve``: what is left of the approvals, None where there are none."""
+    """A ramp that fits the time, as declared. ``approve``: what is left of the approvals, None where there are none.
+    ``seconds``: from now on.
+    """
 
     ramp: str
     harm: float
@@ -124,10 +132,11 @@ class Loosest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """``seconds``, ``calls``: from the first stage on until the last is entered, None where it never is. ``left_s``:
-    seconds until then from where it stands (``reached``), None where it never is, or where it stands nowhere.
-    ``in_time``: whether ``seconds`` is within ``within_s``, None if nobody asked; where it is not, ``options`` are
-    ramps that are, and ``loosest`` stands where there are none.
+    """``steps``: from the stage on at which it stands, from shadow on where it must be resumed first; none once it is
+    completed. ``seconds``, ``calls``: from the entry of the first until the last stage is entered, None where it never
+    is. ``left_s``: seconds until then from now on; None where it never is, or waits for a person first. ``in_time``:
+    whether that is within ``within_s``, None if nobody asked; where it is not, ``options`` are ramps that are, and
+    ``loosest`` stands where there are none.
     """
 
     about: About
@@ -140,6 +149,18 @@ class Planned:
     in_time: bool | None
     options: Sequence[Option]
     loosest: Loosest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """All units of a rollout, without what each step would let through, nor what else would fit. ``left_s``,
+    ``in_time``: of all of them, as in ``Planned``."""
+
+    rollout: str
+    units: Sequence[Planned]
+    left_s: float | None
+    within_s: float | None
+    in_time: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,13 +181,79 @@ async def setting(backend: Backend, rollout: str, branch: str | None = None, *, 
     traffic is neither given nor recorded.
     """
     at = await Standpoint.of(backend, rollout)
-    unit = at.units(branch)[0]
+    return _setting(at, at.units(branch)[0], await Rates.of(backend, at.policy), wanted)
+
+
+async def settings(backend: Backend, rollout: str, *, wanted: Wanted) -> tuple[Setting, ...]:
+    """The same of every unit of a rollout, in the order declared."""
+    at = await Standpoint.of(backend, rollout)
+    rates = await Rates.of(backend, at.policy)
+    return tuple(_setting(at, unit, rates, wanted) for unit in at.units(None))
+
+
+def look_ahead(units: Sequence[Setting], within_s: float | None = None) -> Outlook:
+    """How long each unit takes from where it stands. ``units``: at least one, of the same rollout."""
+    found = tuple(_planned(at, within_s, worst=False) for at in units)
+    spans = [one.left_s for one in found]
+    left_s = None if None in spans else max(span for span in spans if span is not None)
+    return Outlook(
+        rollout=units[0].about.rollout,
+        units=found,
+        left_s=left_s,
+        within_s=within_s,
+        in_time=_in_time(left_s, within_s),
+    )
+
+
+def plan(at: Setting, within_s: float | None = None) -> Planned:
+    """How long each step takes; where that is more than ``within_s``, which ramps take less."""
+    found = _planned(at, within_s, worst=True)
+    if found.in_time is not False or within_s is None or _stands_still(at):
+        return found
+    gone_s = 0.0 if found.seconds is None or found.left_s is None else found.seconds - found.left_s
+    options = _options(at, within_s, gone_s)
+    return replace(found, options=options, loosest=None if options else _loosest(at))
+
+
+def _planned(at: Setting, within_s: float | None, *, worst: bool) -> Planned:
+    """A plan without what would fit the time."""
+    reached = at.reached
+    if reached is not None and reached.mode is Mode.completed:
+        found = planning.Plan(ramp=at.scenario.policy.ramp, steps=())
+    else:
+        found = planning.plan(at.scenario, worst=worst)
+    left_s = found.seconds if reached is None else found.after(reached.calls, at.soak_left_s)
+    if _stands_still(at):
+        left_s = None
+    return Planned(
+        about=at.about,
+        steps=found.steps,
+        seconds=found.seconds,
+        calls=found.calls,
+        reached=reached,
+        left_s=left_s,
+        within_s=within_s,
+        in_time=_in_time(left_s, within_s),
+        options=(),
+        loosest=None,
+    )
+
+
+def _in_time(left_s: float | None, within_s: float | None) -> bool | None:
+    return None if within_s is None else left_s is not None and left_s <= within_s
+
+
+def _stands_still(at: Setting) -> bool:
+    return at.reached is not None and at.reached.waits != ""
+
+
+def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting:
     policy = replace(at.policy, ramp=_ramp(at.policy.ramp, wanted))
-    truth, origins = _truth(policy, wanted, await _recorded(backend, at, unit))
+    truth, origins = _truth(policy, wanted, *rates.known(unit))
     origins["traffic"] = "recorded" if wanted.traffic is None else "given"
-    traffic = await _traffic(backend, at) if wanted.traffic is None else wanted.traffic
+    traffic = _traffic(policy.rollout, rates.traffic) if wanted.traffic is None else wanted.traffic
     about = About(
-        rollout=rollout,
+        rollout=policy.rollout,
         unit=unit,
         units=len(policy.units()),
         ramp=policy.ramp.text(),
@@ -174,72 +261,72 @@ async def setting(backend: Backend, rollout: str, branch: str | None = None, *, 
         soak_s=policy.ramp.soak_s,
         gates=tuple(spec.name for spec in policy.gates),
         traffic=traffic,
+        recorded=rates.traffic if wanted.traffic is None else None,
         truth=truth,
         origins=origins,
         keyed=policy.scores_keys,
         people=tuple(_people(policy.ramp)),
     )
-    scenario = Scenario.of(policy, unit, truth, traffic, _stage(policy.ramp, wanted.start))
-    standing = {state.share for state in at.states.values() if state.live}
+    share = share_of(at.members(unit))
+    start = stage_at(policy.ramp, share) if wanted.start is None else _stage(policy.ramp, wanted.start)
+    reached = _reached(at, unit, rates.traffic) if wanted.start is None else None
+    same = reached is not None and share in policy.ramp.stages  # else the stage of the plan is none that it entered
+    if reached is not None and not same:
+        reached = replace(reached, calls=0.0)
     return Setting(
         about=about,
         approve=at.policy.ramp.approve,
-        standing=standing,
-        reached=_reached(at, unit, policy.ramp),
-        scenario=scenario,
+        standing={state.share for state in at.states.values() if state.live},
+        reached=reached,
+        soak_left_s=max(0.0, policy.ramp.soak_at(start) - (reached.seconds if reached is not None and same else 0.0)),
+        scenario=Scenario.of(policy, unit, truth, traffic, start),
     )
 
 
-def plan(at: Setting, within_s: float | None = None) -> Planned:
-    """How long each step takes; where that is more than ``within_s``, which ramps take less."""
-    found = planning.plan(at.scenario)
-    in_time = None if within_s is None else found.seconds is not None and found.seconds <= within_s
-    options = () if within_s is None or in_time else _options(at, within_s)
-    return Planned(
-        about=at.about,
-        steps=found.steps,
-        seconds=found.seconds,
-        calls=found.calls,
-        reached=at.reached,
-        left_s=None if at.reached is None else _left(found.steps, at.reached),
-        within_s=within_s,
-        in_time=in_time,
-        options=options,
-        loosest=_loosest(at) if in_time is False and not options else None,
-    )
-
-
-def _reached(at: Standpoint, unit: str, ramp: Ramp) -> Reached | None:
+def _reached(at: Standpoint, unit: str, traffic: Traffic | None) -> Reached:
     members = at.members(unit)
-    share = share_of(members)
-    if mode_of(members) is not Mode.active or share not in ramp.stages:
-        return None
-    return Reached(share=share, seconds=max(0.0, at.now - max(state.entered_at for state in members)))
+    entered_at = max(state.entered_at for state in members)
+    return Reached(
+        share=share_of(members),
+        mode=mode_of(members),
+        seconds=max(0.0, at.now - entered_at),
+        calls=0.0 if traffic is None else traffic.since_then(entered_at),
+        waits=_waits(at, unit),
+    )
 
 
-def _left(steps: Sequence[Step], reached: Reached) -> float | None:
-    """Seconds until the last stage is entered: of the steps that are left, less what has passed of the first. None too
-    where the plan comes to no such stage.
-    """
-    if reached.share not in {step.share for step in steps}:
-        return None
-    ahead = [step.seconds for step in steps if step.target is not None and step.share >= reached.share]
-    spans = [span for span in ahead if span is not None]
-    if len(spans) < len(ahead):
-        return None
-    return max(0.0, spans[0] - reached.seconds) + sum(spans[1:]) if spans else 0.0
+def _waits(at: Standpoint, unit: str) -> str:
+    """See ``Reached``."""
+    context, thing = context_of(at.case(unit)), f"{at.policy.rollout} {unit}"
+    if context.mode in (Mode.rolled_back, Mode.paused):
+        cause = f" ({context.cause})" if context.cause else ""
+        return f"{context.mode.text}{cause}: rollout resume {thing}"
+    if context.target is None or context.mode is Mode.completed:
+        return ""
+    if context.late_s > 0:
+        passed = f"the deadline of its stage passed {duration_text(context.late_s)} ago"
+        return f"{passed}: rollout promote {thing}, or rollout reset {thing}"
+    return context.closed_by or _waits_for_another(at, unit, context.waits_for)
 
 
-def _options(at: Setting, within_s: float) -> tuple[Option, ...]:
+def _waits_for_another(at: Standpoint, unit: str, why: str) -> str:
+    """``why``: which branch it comes after that is below it, which matters here where that does not move either."""
+    before = {name for branch in at.policy.units()[unit] for name in branch.after}
+    moving = all(at.states[name].mode in (Mode.active, Mode.completed) for name in before if name in at.states)
+    return "" if moving else why
+
+
+def _options(at: Setting, within_s: float, gone_s: float) -> tuple[Option, ...]:
+    """``gone_s``: how much of the plan is over."""
     return tuple(
         Option(
             ramp=fit.ramp.text(),
             harm=fit.ramp.harm,
             approve=_approvals(at.approve, fit.ramp.stages),
-            seconds=fit.seconds,
+            seconds=max(0.0, fit.seconds - gone_s),
             worst_errors=fit.worst_errors,
         )
-        for fit in planning.fits(at.scenario, within_s, at.standing)
+        for fit in planning.fits(at.scenario, within_s + gone_s, at.standing)
     )
 
 
@@ -300,14 +387,9 @@ def _people(ramp: Ramp) -> Iterator[str]:
         yield "the ramp is moved by hand"
 
 
-async def _recorded(backend: Backend, at: Standpoint, unit: str) -> dict[str, float]:
-    totals = await backend.ledger.totals(at.policy.rollout, since=at.now - RECENT_S)
-    units = report_parts.by_unit(totals)
-    a, b, pairs = (report_parts.summed(units, unit, arm) for arm in ("A", "B", "P"))
-    return recorded(a, b, pairs)
-
-
-def _truth(policy: Policy, wanted: Wanted, known: Mapping[str, float]) -> tuple[Truth, dict[str, Origin]]:
+def _truth(
+    policy: Policy, wanted: Wanted, known: Mapping[str, float], known_origins: Mapping[str, Origin]
+) -> tuple[Truth, dict[str, Origin]]:
     """What was recorded, and over it what is wanted."""
     given = {name: value for name in ("errors", "mismatches") if (value := getattr(wanted, name)) is not None}
     costs = _costs(policy, known, wanted.dearer)
@@ -324,7 +406,7 @@ def _truth(policy: Policy, wanted: Wanted, known: Mapping[str, float]) -> tuple[
     if wanted.users is not None and not policy.scores_keys:
         raise Refused(f"{policy.rollout} draws every call by itself and tells no users apart. Leave the users out.")
     origins: dict[str, Origin] = {"errors": "assumed", **dict.fromkeys(costs, "assumed")}
-    return truth, {**origins, **dict.fromkeys(known, "recorded"), **dict.fromkeys(given, "given")}
+    return truth, {**origins, **known_origins, **dict.fromkeys(given, "given")}
 
 
 def _costs(policy: Policy, known: Mapping[str, float], dearer: float | None) -> dict[str, float]:
@@ -342,14 +424,10 @@ def _costs(policy: Policy, known: Mapping[str, float], dearer: float | None) -> 
     return {"nano": nano, "control_nano": control}
 
 
-async def _traffic(backend: Backend, at: Standpoint) -> float:
-    """Calls a second in the last day, from the first one on."""
-    name, until = at.policy.rollout, at.now - at.policy.settle_s
-    series = await backend.ledger.series(name, "", at.now - RECENT_S, at.now, _STEP_S)
-    steps = [(second, calls) for second, arms in series if (calls := sum(one["calls"] for one in arms.values()))]
-    if not steps:
+def _traffic(rollout: str, traffic: Traffic | None) -> float:
+    if traffic is None or traffic.per_s is None:
         raise Refused(
-            f"No call of {name} was recorded in the last day, so its traffic is not known. "
+            f"Fewer than two calls of {rollout} were recorded, so its traffic is not known. "
             "Say how much there is: --traffic 100/s, or --traffic 5/h."
         )
-    return sum(calls for _, calls in steps) / max(until - steps[0][0], 1.0)
+    return traffic.per_s

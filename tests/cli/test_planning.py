@@ -25,7 +25,7 @@ QUIET = ("--ramp", "shadow 1% 25% 100%", "--harm", "1%", "--traffic", "50/h", "-
 
 
 def test_a_plan_tells_the_time_of_each_step_and_exits_with_0(run: Run) -> None:
-    result = run("plan", "profile", *SHORT)
+    result = run("plan", "profile", "orders", *SHORT)
     assert result.exit_code == Exit.ok, result.output
     for text in ("plan profile/orders", "5/s (given)", "errors 0.1% (given)", "shadow → 50%", "50% → 100%", "baking"):
         assert text in result.stdout, text
@@ -33,7 +33,7 @@ def test_a_plan_tells_the_time_of_each_step_and_exits_with_0(run: Run) -> None:
 
 
 def test_a_plan_as_json_has_the_same(run: Run) -> None:
-    found = parsed(run("plan", "profile", *SHORT, "--within", "1d", "-o", "json"))
+    found = parsed(run("plan", "profile", "orders", *SHORT, "--within", "1d", "-o", "json"))
     assert [(step["share"], step["target"]) for step in found["steps"]] == [(0.0, 0.5), (0.5, 1.0), (1.0, None)]
     assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"][:-1]))
     assert (found["in_time"], found["within_s"], found["options"]) == (True, 86_400, [])
@@ -41,37 +41,101 @@ def test_a_plan_as_json_has_the_same(run: Run) -> None:
     assert found["about"]["origins"]["latency_s"] == "recorded"
 
 
-def test_a_plan_tells_how_long_it_takes_from_where_the_branch_stands(run: Run, url: str) -> None:
+def test_a_plan_begins_where_the_branch_stands(run: Run) -> None:
     words = ("plan", "profile", "orders", "--traffic", "100/s")
-    early = parsed(run(*words, "-o", "json"))
-    spans = {step["share"]: step["seconds"] for step in early["steps"]}
-    assert early["reached"]["share"] == 0.25
-    assert early["left_s"] == pytest.approx(spans[0.25] - early["reached"]["seconds"] + spans[0.5])
+    found = parsed(run(*words, "-o", "json"))
+    assert (found["reached"]["share"], found["reached"]["mode"], found["reached"]["waits"]) == (0.25, "active", "")
+    assert [step["share"] for step in found["steps"]] == [0.25, 0.5, 1.0]
+    assert 0 < found["left_s"] < found["seconds"]
+    shown = run(*words).stdout
+    assert re.search(r"profile/orders is at 25%, for \S+ now: 100% in about \d+m\.", shown)
+    assert "shadow →" not in shown
+
+
+def test_a_ramp_is_planned_from_the_stage_that_is_asked_for(run: Run) -> None:
+    words = ("plan", "profile", "orders", *SHORT, "--from", "50%")
+    found = parsed(run(*words, "-o", "json"))
+    assert (found["reached"], found["left_s"]) == (None, found["seconds"])
+    assert [step["share"] for step in found["steps"]] == [0.5, 1.0]
+    assert "From 50% on: 100% after about" in run(*words).stdout
+
+
+def test_what_was_rolled_back_waits_for_a_person_and_the_command_is_named(run: Run) -> None:
+    words = ("plan", "profile", "tickets", *SHORT)
+    result = run(*words)
+    assert result.exit_code == Exit.holding
+    assert re.search(
+        r"tickets is at shadow, for \S+ now: rolled back .*: rollout resume profile tickets", result.stdout
+    )
+    assert "After that: 100% after about" in result.stdout
+    found = parsed(run(*words, "-o", "json"))
+    assert (found["left_s"], found["steps"][0]["share"]) == (None, 0.0)
+
+
+def test_nothing_is_left_of_a_completed_ramp(run: Run, url: str) -> None:
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
-        connection.execute("UPDATE rollout_branch_states SET entered_at = entered_at - 86400")
-    assert parsed(run(*words, "-o", "json"))["left_s"] == pytest.approx(spans[0.5])
-    assert re.search(r"profile/orders is at 25%, for \S+ now: 100% in about 1\d", run(*words).stdout)
+        connection.execute(
+            "UPDATE rollout_branch_states SET stage = 5, share = 1, mode = 'completed' WHERE branch = 'orders'"
+        )
+    result = run("plan", "profile", "orders")
+    assert result.exit_code == Exit.ok
+    assert "profile/orders is at 100%, completed: nothing is left of its ramp." in result.stdout
+    assert "Worst let through" not in result.stdout
 
 
-def test_a_plan_of_what_was_rolled_back_begins_at_the_beginning(run: Run) -> None:
-    found = parsed(run("plan", "profile", "tickets", "--traffic", "100/s", "-o", "json"))
-    assert (found["reached"], found["left_s"]) == (None, None)
-    assert " is at " not in run("plan", "profile", "tickets", "--traffic", "100/s").stdout
+# Of all branches
 
 
-def test_a_ramp_that_leaves_out_where_the_branch_stands_tells_nothing_of_it(run: Run) -> None:
-    assert parsed(run("plan", "profile", *SHORT, "-o", "json"))["reached"] is None
+def test_without_a_branch_every_branch_has_a_line(run: Run) -> None:
+    result = run("plan", "profile")
+    assert result.exit_code == Exit.holding
+    assert "100%: tickets, summary not before a person acts." in result.stdout
+    for line in (
+        r"  orders +25% +\S+ +\S+ +waits for ",
+        r"  tickets +shadow +\S+ +waits +rolled back .*: rollout resume profile tickets; then about ",
+        r"  summary +shadow +\S+ +waits +it comes after \"tickets\", which is at shadow; then about ",
+        r"Step by step: rollout plan profile BRANCH",
+    ):
+        assert re.search(line, result.stdout), line
+
+
+def test_the_outlook_as_json_has_the_plan_of_each_branch(run: Run) -> None:
+    found = parsed(run("plan", "profile", *SHORT, "--within", "30d", "-o", "json"))
+    assert [one["about"]["unit"] for one in found["units"]] == ["orders", "tickets", "summary"]
+    assert (found["left_s"], found["in_time"], found["within_s"]) == (None, False, 30 * 86_400)
+    alone = parsed(run("plan", "profile", "orders", *SHORT, "-o", "json"))
+    assert found["units"][0]["seconds"] == alone["seconds"]
+
+
+def test_all_branches_that_come_there_in_time_exit_with_0(run: Run) -> None:
+    assert run("resume", "profile", "tickets", "--reason", "mended").exit_code == 0
+    words = ("plan", "profile", *SHORT)
+    result = run(*words, "--within", "30d")
+    assert result.exit_code == Exit.ok, result.output
+    assert re.search(r"All are at 100% in about \S+: within 30d\.", result.stdout)
+    assert run(*words, "--within", "1s").exit_code == Exit.holding
 
 
 def test_traffic_and_rates_are_those_recorded_where_nobody_says_them(run: Run) -> None:
-    about = parsed(run("plan", "profile", "--ramp", "shadow 100%", "--harm", "10%", "-o", "json"))["about"]
+    words = ("plan", "profile", "orders", "--ramp", "shadow 100%", "--harm", "10%")
+    about = parsed(run(*words, "-o", "json"))["about"]
     assert about["traffic"] == pytest.approx(80, rel=0.5)
     assert {about["origins"][name] for name in ("traffic", "errors", "mismatches", "latency_s")} == {"recorded"}
     assert 0 < about["truth"]["errors"] < 0.01
+    assert re.search(r"/s \(recorded 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ to .*\d\d:\d\d:\d\dZ\)", run(*words).stdout)
+
+
+def test_figures_of_older_policies_that_stand_in_are_told_as_such(run: Run, url: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE rollout_blocks SET version = 0")
+    shown = run("plan", "profile", "summary", "--from", "100%").stdout
+    assert re.search(r"errors \S+ \(recorded, older policies too\)", shown)
+    shown = run("plan", "profile", "--from", "100%").stdout
+    assert "Recorded under older policies too, for lack of calls under the one in force: errors, latency" in shown
 
 
 def test_a_ramp_that_takes_too_long_exits_with_3_and_what_fits_is_written_as_a_spec(run: Run) -> None:
-    result = run("plan", "profile", *QUIET, "--within", "5d")
+    result = run("plan", "profile", "orders", *QUIET, "--from", "shadow", "--within", "5d")
     assert result.exit_code == Exit.holding
     assert "not within 5d" in result.stdout
     for line in ("[rollouts.profile.ramp]", 'stages = "shadow ', 'harm = "', 'approve = ""'):
@@ -79,7 +143,7 @@ def test_a_ramp_that_takes_too_long_exits_with_3_and_what_fits_is_written_as_a_s
 
 
 def test_the_spec_of_what_fits_can_be_applied(run: Run, tmp_path: Path) -> None:
-    shown = run("plan", "profile", *QUIET, "--within", "5d").stdout.splitlines()
+    shown = run("plan", "profile", "orders", *QUIET, "--from", "shadow", "--within", "5d").stdout.splitlines()
     begin = next(number for number, line in enumerate(shown) if "[rollouts." in line)
     spec = [line.strip() for line in shown[begin:] if "=" in line or "[rollouts." in line]
     (tmp_path / "rollout.toml").write_text("\n".join(spec))
@@ -89,16 +153,16 @@ def test_the_spec_of_what_fits_can_be_applied(run: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_that_fits_is_told_too(run: Run) -> None:
-    result = run("plan", "profile", *QUIET, "--within", "1m")
+    result = run("plan", "profile", "orders", *QUIET, "--from", "shadow", "--within", "1m")
     assert result.exit_code == Exit.holding
     assert "Nothing fits 1m: even shadow 25% 100% with a harm budget of 10% takes" in result.stdout
     assert "it waits for mismatches." in result.stdout
 
 
 def test_a_ramp_that_never_ends_exits_with_3_and_says_where_it_stays(run: Run) -> None:
-    result = run("plan", "profile", *SHORT[:-1], "5%")
+    result = run("plan", "profile", "orders", *SHORT[:-1], "5%")
     assert result.exit_code == Exit.holding
-    assert "100% never: at shadow it stays undecided (mismatches)." in result.stdout
+    assert "100% never: at shadow it stays undecided: mismatches (5% differ)." in result.stdout
 
 
 # Simulate
@@ -154,7 +218,14 @@ def test_outages_may_come_from_the_environment(run: Run) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize(
-    "words", [("plan", "profile", *SHORT), (*SIMULATED, "--worse-errors", "30%")], ids=["plan", "simulate"]
+    "words",
+    [
+        ("plan", "profile", *SHORT),
+        ("plan", "profile", "orders", *SHORT),
+        ("plan", "profile", "tickets", *SHORT),
+        (*SIMULATED, "--worse-errors", "30%"),
+    ],
+    ids=["outlook", "plan", "rolled back", "simulate"],
 )
 def test_every_screen_fits_its_terminal_and_nothing_is_cut(run: Run, words: tuple[str, ...], columns: int) -> None:
     shown = run(*words, env={"COLUMNS": str(columns)}).stdout

@@ -32,7 +32,7 @@ EXAMPLES: dict[str, list[tuple[str, ...]]] = {
     "resume": [("profile", "tickets")],
     "reset": [("profile", "orders", *SURE)],
     "approve": [],  # what waits for an approval is not in the story: it answers as promote does
-    "plan": [("profile", "--ramp", "shadow 50% 100%", "--harm", "5%", "--within", "1h")],
+    "plan": [("profile",), ("profile", "orders", "--ramp", "shadow 50% 100%", "--harm", "5%", "--within", "1h")],
     "simulate": [("profile", "--ramp", "shadow 100%", "--harm", "10%", "--runs", "1", "--seed", "1")],
     "whatif": [("profile",), ("profile", "--drop", "tickets")],
     "init": [("new.toml",)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,19 @@ from rollout import gates
 from rollout.domain.evidence import Arm, Figures
 from rollout.domain.histogram import Histogram, bucket_of
 from rollout.domain.ramp import Ramp
+from rollout.domain.state import BranchPolicy, FlagOverride, Mode
 from rollout.errors import Refused, UnknownName
-from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_batch, sample_block, sample_policy
-from rollout.usecases.planning import Reached, Setting, Wanted, plan, setting, simulate
+from rollout.testing import (
+    ManualClock,
+    MemoryBackend,
+    memory_backend,
+    sample_batch,
+    sample_block,
+    sample_change,
+    sample_policy,
+)
+from rollout.usecases.planning import Setting, Wanted, look_ahead, plan, setting, settings, simulate
+from rollout.usecases.rates import Traffic
 
 HOUR = 3_600
 WALL = 1_767_614_400.0
@@ -26,9 +37,8 @@ async def registered(clock: ManualClock | None = None, **changes: Any) -> Memory
     return backend
 
 
-async def recorded(backend: MemoryBackend, **arms: Figures) -> None:
-    """An hour ago; ``all``: the calls of the rollout itself."""
-    second = int(WALL) - HOUR
+async def recorded(backend: MemoryBackend, second: int = int(WALL) - HOUR, version: int = 1, **arms: Figures) -> None:
+    """In one second, an hour ago; ``all``: what the rollout itself counted then, which is never absent."""
     units: dict[str, tuple[str, Arm]] = {
         "all": ("", "*"),
         "a": ("orders", "A"),
@@ -36,10 +46,22 @@ async def recorded(backend: MemoryBackend, **arms: Figures) -> None:
         "pairs": ("orders", "P"),
     }
     blocks = []
-    for name, figures in arms.items():
+    for name, figures in {"all": Figures(), **arms}.items():
         unit, arm = units[name]
-        blocks.append(sample_block(second, arm, figures, unit=unit))
+        blocks.append(sample_block(second, arm, figures, unit=unit, version=version))
     await backend.ledger.append(sample_batch(*blocks))
+
+
+async def hour_of_calls(backend: MemoryBackend, until: int = int(WALL)) -> None:
+    """Ten calls a second."""
+    for second in range(until - HOUR, until, 60):
+        await recorded(backend, second, all=Figures({"calls": 600}))
+
+
+async def put(backend: MemoryBackend, branch: str = "orders", **moved: Any) -> None:
+    """Bring a branch where it shall stand, at once."""
+    state = (await backend.state.load()).states["profile"][branch]
+    await backend.state.transition(sample_change(state, **moved))
 
 
 async def of(backend: MemoryBackend, branch: str | None = None, **wanted: Any) -> Setting:
@@ -58,9 +80,11 @@ PAIRS = Figures(
 
 async def test_what_was_recorded_is_taken() -> None:
     backend = await registered()
-    await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
+    await hour_of_calls(backend)
+    await recorded(backend, pairs=PAIRS)
     about = (await of(backend, traffic=None)).about
     assert about.traffic == pytest.approx(10, rel=0.02)
+    assert about.recorded == Traffic(calls=36_000, since=WALL - HOUR, until=WALL - 59)
     truth = about.truth
     assert truth.errors == pytest.approx(0.002)
     assert truth.mismatches == pytest.approx(10 / 1_996)
@@ -95,14 +119,61 @@ async def test_a_control_that_never_failed_is_not_taken_to_never_fail() -> None:
     assert (await of(backend)).about.truth.errors == pytest.approx(0.0001)
 
 
-async def test_calls_of_the_day_before_yesterday_are_forgotten() -> None:
+async def test_silence_after_the_last_call_changes_nothing() -> None:
     clock = ManualClock(wall=WALL)
     backend = await registered(clock)
-    await recorded(backend, all=Figures({"calls": 36_000}), pairs=PAIRS)
-    clock.advance(2 * 86_400)
-    assert (await of(backend)).about.origins["errors"] == "assumed"
-    with pytest.raises(Refused, match=r"No call of profile .* --traffic 5/h"):
+    await hour_of_calls(backend)
+    await recorded(backend, pairs=PAIRS)
+    before = await of(backend, traffic=None)
+    for silence_s in (600, 40 * 86_400):
+        clock.advance(silence_s)
+        after = await of(backend, traffic=None)
+        assert (after.about, after.scenario) == (before.about, before.scenario)
+
+
+async def test_calls_count_from_a_day_before_the_newest_one_on() -> None:
+    backend = await registered()
+    await hour_of_calls(backend, until=int(WALL) - 2 * 86_400)
+    await recorded(backend, int(WALL) - 2 * 86_400, pairs=PAIRS)
+    await hour_of_calls(backend)
+    about = (await of(backend, traffic=None)).about
+    assert about.recorded == Traffic(calls=36_000, since=WALL - HOUR, until=WALL - 59)
+    assert about.origins["errors"] == "assumed"
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_fewer_than_two_calls_are_no_traffic(calls: int) -> None:
+    backend = await registered()
+    if calls:
+        await recorded(backend, all=Figures({"calls": calls}))
+    with pytest.raises(Refused, match=r"Fewer than two calls of profile .* --traffic 5/h"):
         await of(backend, traffic=None)
+
+
+# The policy in force
+
+OLD = Figures({"pairs": 500, "matched": 300, "mismatched": 200, "runs": 500, "sla_missed": 5})
+
+
+async def test_what_was_recorded_under_an_older_policy_does_not_count_where_there_is_enough_under_the_newest() -> None:
+    backend = await registered()
+    await recorded(backend, pairs=OLD)
+    assert (await of(backend)).about.truth.mismatches == 0.4
+    await backend.state.register(sample_policy(revision="mended"), "me")
+    await recorded(backend, version=2, pairs=Figures({"pairs": 300, "matched": 297, "mismatched": 3}))
+    about = (await of(backend)).about
+    assert (about.truth.mismatches, about.origins["mismatches"]) == (0.01, "recorded")
+    assert (about.truth.sla_missed, about.origins["sla_missed"]) == (0.01, "older")
+
+
+async def test_older_figures_that_stand_in_are_told_as_such() -> None:
+    backend = await registered()
+    await recorded(backend, pairs=OLD)
+    await backend.state.register(sample_policy(revision="mended"), "me")
+    await recorded(backend, version=2, pairs=Figures({"pairs": 50, "matched": 50}))
+    about = (await of(backend)).about
+    assert about.truth.mismatches == pytest.approx(200 / 550)
+    assert {about.origins[name] for name in ("errors", "mismatches", "sla_missed")} == {"older"}
 
 
 # Costs
@@ -185,12 +256,130 @@ async def test_a_plan_that_fits_offers_nothing_else() -> None:
     assert (found.in_time, found.options, found.loosest) == (True, (), None)
 
 
-async def test_where_the_plan_never_comes_to_the_stage_that_is_reached_nobody_knows_what_is_left() -> None:
-    ramp = Ramp.parse("shadow 50% 100%", soak="1m")
-    at = await of(await registered(gates=(gates.mismatches(at_most=0.001),), ramp=ramp), mismatches=0.5)
-    found = plan(replace(at, reached=Reached(share=0.5, seconds=60.0)))
-    assert [step.share for step in found.steps] == [0.0]
-    assert (found.seconds, found.left_s) == (None, None)
+async def test_a_plan_begins_where_the_branch_stands() -> None:
+    backend = await registered(ramp=Ramp.parse("shadow 25% 50% 100%", soak="1m"))
+    await put(backend, stage=2, share=0.5, entry=2)
+    found = plan(await of(backend))
+    assert [step.share for step in found.steps] == [0.5, 1.0]
+    assert found.reached is not None
+    assert (found.reached.share, found.reached.waits) == (0.5, "")
+    assert found.left_s == pytest.approx(found.seconds)
+
+
+async def test_it_may_begin_elsewhere_and_then_nothing_of_it_is_over() -> None:
+    backend = await registered(ramp=Ramp.parse("shadow 25% 50% 100%", soak="1m"))
+    await put(backend, stage=2, share=0.5, entry=2)
+    found = plan(await of(backend, start=0.0))
+    assert [step.share for step in found.steps] == [0.0, 0.25, 0.5, 1.0]
+    assert (found.reached, found.left_s) == (None, found.seconds)
+
+
+async def test_a_stage_that_another_ramp_leaves_out_is_entered_anew_from_the_one_below() -> None:
+    clock = ManualClock(wall=WALL)
+    backend = await registered(clock, ramp=Ramp.parse("shadow 25% 50% 100%", soak="1m"))
+    await put(backend, stage=1, share=0.25, entry=2)
+    clock.advance(HOUR)
+    found = plan(await of(backend, ramp="shadow 50% 100%"))
+    assert [step.share for step in found.steps] == [0.0, 0.5, 1.0]
+    assert found.left_s == pytest.approx(found.seconds)
+
+
+async def test_calls_that_came_at_the_stage_and_soak_that_passed_are_not_waited_for_again() -> None:
+    clock = ManualClock(wall=WALL - HOUR)
+    backend = await registered(clock, ramp=Ramp.parse("shadow 50% 100%", soak="1s"), gates=(gates.mismatches(),))
+    at_first = plan(await of(backend, traffic=1.0))
+    await recorded(backend, all=Figures({"calls": 600}))
+    clock.advance(30)
+    early = plan(await of(backend, traffic=1.0))
+    first, second, _ = at_first.steps
+    assert (first.waits_for, at_first.left_s) == (("mismatches",), at_first.seconds)
+    assert first.seconds is not None
+    assert first.calls is not None
+    assert second.seconds is not None
+    assert early.left_s == pytest.approx(first.seconds * (1 - 600 / first.calls) + second.seconds)
+    clock.advance(HOUR)
+    await hour_of_calls(backend)
+    assert plan(await of(backend, traffic=1.0)).left_s == second.seconds
+
+
+async def test_silence_is_no_evidence_though_the_soak_goes_on() -> None:
+    clock = ManualClock(wall=WALL)
+    backend = await registered(clock, ramp=Ramp.parse("shadow 50% 100%", soak="1s"), gates=(gates.mismatches(),))
+    await hour_of_calls(backend, until=int(WALL))
+    early = plan(await of(backend))
+    clock.advance(10 * 86_400)
+    assert plan(await of(backend)).left_s == early.left_s == early.seconds
+
+
+async def test_nothing_is_left_of_a_completed_ramp() -> None:
+    backend = await registered()
+    await put(backend, stage=5, share=1.0, mode=Mode.completed, entry=2)
+    found = plan(await of(backend), 60.0)
+    assert (found.steps, found.seconds, found.calls, found.left_s, found.in_time) == ((), 0, 0, 0, True)
+
+
+@pytest.mark.parametrize("mode", [Mode.rolled_back, Mode.paused])
+async def test_what_must_be_resumed_first_says_so_and_never_comes_there_by_itself(mode: Mode) -> None:
+    backend = await registered(ramp=Ramp.parse("shadow 50% 100%"))
+    await put(backend, mode=mode, cause="errors")
+    found = plan(await of(backend), 365.0 * 86_400)
+    assert found.reached is not None
+    assert found.reached.waits == f"{mode.text} (errors): rollout resume profile orders"
+    assert found.seconds is not None
+    assert (found.left_s, found.in_time, found.options, found.loosest) == (None, False, (), None)
+
+
+async def test_a_flag_and_a_deadline_that_passed_stand_in_the_way_too() -> None:
+    clock = ManualClock(wall=WALL)
+    backend = await registered(clock, ramp=Ramp.parse("shadow 50% 100%", deadline="2h"))
+    await backend.state.set_flag(FlagOverride(flag="profile", value="off"))
+    (reached,) = [one.reached for one in look_ahead([await of(backend)]).units]
+    assert reached is not None
+    assert reached.waits == 'the flag "profile" is off for everybody'
+    clock.advance(3 * HOUR)
+    reached = (await of(backend)).reached
+    assert reached is not None
+    assert reached.waits == (
+        "the deadline of its stage passed 1h ago: rollout promote profile orders, or rollout reset profile orders"
+    )
+
+
+async def test_a_branch_waits_for_the_one_that_it_comes_after_where_that_does_not_move() -> None:
+    after = BranchPolicy(name="summary", unit="summary", salt="s", part="$.summary", after=("orders",))
+    backend = await registered(branches=("orders", after), ramp=Ramp.parse("shadow 50% 100%"))
+    assert [one.reached and one.reached.waits for one in await units_of(backend)] == ["", ""]
+    await put(backend, mode=Mode.paused)
+    assert [one.reached and one.reached.waits for one in await units_of(backend)] == [
+        "paused: rollout resume profile orders",
+        'it comes after "orders", which is at shadow',
+    ]
+
+
+# All units
+
+
+async def units_of(backend: MemoryBackend, **wanted: Any) -> Sequence[Setting]:
+    return await settings(backend, "profile", wanted=Wanted(**{"traffic": 10.0, **wanted}))
+
+
+async def test_the_outlook_is_that_of_the_slowest_branch() -> None:
+    backend = await registered(branches=("orders", "tickets"), ramp=Ramp.parse("shadow 50% 100%"))
+    await put(backend, stage=1, share=0.5, entry=2)
+    found = look_ahead(await units_of(backend), 365.0 * 86_400)
+    orders, tickets = found.units
+    assert (orders.about.unit, tickets.about.unit) == ("orders", "tickets")
+    assert (orders.left_s or 0) < (tickets.left_s or 0)
+    assert (found.left_s, found.in_time) == (tickets.left_s, True)
+    assert look_ahead(await units_of(backend), 1.0).in_time is False
+
+
+async def test_the_outlook_is_never_where_one_branch_never_comes_there() -> None:
+    backend = await registered(branches=("orders", "tickets"), ramp=Ramp.parse("shadow 50% 100%"))
+    await put(backend, "tickets", mode=Mode.rolled_back)
+    found = look_ahead(await units_of(backend), 365.0 * 86_400)
+    assert [one.left_s is None for one in found.units] == [False, True]
+    assert (found.left_s, found.in_time) == (None, False)
+    assert {step.worst_errors for one in found.units for step in one.steps} == {None}
 
 
 async def test_a_plan_that_does_not_fit_offers_what_does_with_the_approvals_that_are_left() -> None:
