@@ -100,11 +100,11 @@ def show(name: str, watch: bool, every_s: float, url: str, output: str) -> None:
 @reading(steer.check, explaining.explain)
 @click.pass_context
 def check(ctx: click.Context, name: str, branch: str | None, explain: bool, url: str, output: str) -> None:
-    """Judge now and change nothing: what would be decided of a branch, or of all, and why.
+    """Judge now and change nothing: what would be decided, and why.
 
-    Exits 3 when it would hold, 4 when it would roll back; what is completed is not held. With --explain: what each gate
-    saw of both sides, its evidence against the boundary, its weight, what is missing; and what all gates together
-    promise.
+    Of a branch, or of all. Exits 3 when it would hold, 4 when it would roll back; what is completed is not held. With
+    --explain: what each gate saw of both sides, its evidence against the boundary, its weight, what is missing; and
+    what all gates together promise.
     """
     if explain:
         told = run(url, lambda backend: explaining.explain(backend, name, branch))

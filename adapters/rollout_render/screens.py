@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rollout.domain.checkup import Diagnosis
 from rollout.domain.gates import Finding
+from rollout.domain.standing import Word
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode
 from rollout.domain.verdict import Action
 from rollout.usecases.look import AuditCheck, PolicyShown, RolloutStatus, Shown, Status
@@ -102,6 +103,8 @@ def _overrides(flags: Sequence[FlagOverride]) -> str:
 def show(seen: Shown) -> RenderableType:
     """One rollout in detail."""
     lines: list[RenderableType] = [rollout_block(seen.status), BLANK, cell(seen.status.sentence, "bold")]
+    units = dict.fromkeys(branch.unit for branch in seen.status.branches if branch.word is Word.rolled_back)
+    lines += [cell(told) for unit in units if (told := sentences.failed(unit, seen.errors))]
     lines.append(cell(sentences.losses(seen.losses), limit=1_000))
     if gates := tables.unique(f for branch in seen.status.branches for f in branch.findings):
         lines += [BLANK, title("Gates"), tables.findings(gates)]

@@ -6,11 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rollout.domain.report import Example
-from rollout.domain.report_values import Bill, Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
+from rollout.domain.report_values import (
+    Bill,
+    ErrorLine,
+    Losses,
+    Mismatch,
+    PairedLatency,
+    Reporting,
+    Sample,
+    Step,
+    Waterfall,
+)
 from rollout_render import words
 
 _MOST_PROCESSES: Final = 12
 _SILENT_S: Final = 60
+_FEW: Final = 4
+_RAISED: Final = "exception "  # before the class of an error
 
 
 def excess(found: Mismatch) -> str:
@@ -168,3 +180,12 @@ def who_counted(found: Sequence[Reporting]) -> str:
         parts.append(f"and {len(found) - _MOST_PROCESSES} more")
     processes = "1 process" if len(found) == 1 else f"{len(found)} processes"
     return f"{processes} counted calls in the last ten minutes: {', '.join(parts)}."
+
+
+def failed(unit: str, errors: Sequence[ErrorLine]) -> str:
+    """With what the runs of a unit failed, the most frequent first; ``""`` where none did."""
+    raised = [line for line in errors if line.unit == unit and line.what.startswith(_RAISED)]
+    if not raised:
+        return ""
+    told = [f"{line.what.removeprefix(_RAISED)} {words.count(line.count)} times" for line in raised[:_FEW]]
+    return f"Runs of {unit} failed with {', '.join(told)}, since the first block."

@@ -18,7 +18,7 @@ from rollout.domain.gates import Finding, GateState
 from rollout.domain.judgement import ACCOUNT, Case
 from rollout.domain.lifecycle import members_of, mode_of
 from rollout.domain.report_evidence import UnitEvidence, evidence
-from rollout.domain.report_values import Comparison, Funnel, Losses, Mismatch, Point
+from rollout.domain.report_values import Comparison, ErrorLine, Funnel, Losses, Mismatch, Point
 from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
 from rollout.engine.judging import evidence_of
@@ -85,6 +85,7 @@ class Shown:
     losses: Losses
     comparisons: Sequence[Comparison]
     mismatches: Sequence[Mismatch]
+    errors: Sequence[ErrorLine]
     decisions: Sequence[Decision]
     curves: Mapping[str, Sequence[Point]]
     late_blocks: int
@@ -147,6 +148,7 @@ async def show(backend: Backend, name: str) -> Shown:
         losses=report_parts.losses(funnel, late_blocks),
         comparisons=report_parts.comparisons(units),
         mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units, policy),
+        errors=report_parts.errors(units),
         decisions=_recent_of(decisions[:_FEW], list(stops.values())),
         curves=curves,
         late_blocks=late_blocks,

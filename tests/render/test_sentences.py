@@ -7,7 +7,17 @@ from decimal import Decimal
 
 import pytest
 
-from rollout.domain.report_values import Bill, Losses, Mismatch, PairedLatency, Reporting, Sample, Step, Waterfall
+from rollout.domain.report_values import (
+    Bill,
+    ErrorLine,
+    Losses,
+    Mismatch,
+    PairedLatency,
+    Reporting,
+    Sample,
+    Step,
+    Waterfall,
+)
 from rollout_render import sentences
 
 AT = 1_767_614_400.0
@@ -135,3 +145,18 @@ def test_the_bill_of_what_replaces_control_says_how_often_control_runs() -> None
 )
 def test_a_bill_says_what_it_knows_and_what_it_does_not(changes: dict[str, object], said: str) -> None:
     assert said in sentences.bill(replace(BILL, **changes))  # type: ignore[arg-type]
+
+
+def test_what_runs_failed_with_is_told_by_the_class_of_the_error() -> None:
+    def line(unit: str, what: str, count: int) -> ErrorLine:
+        return ErrorLine(unit=unit, side="branch", what=what, count=count, share=None)
+
+    errors = [
+        line("tickets", "error", 1_276),
+        line("tickets", "exception WrongOwner", 1_276),
+        line("tickets", "exception BranchTimeout", 244),
+        line("orders", "exception KeyError", 3),
+    ]
+    told = "Runs of tickets failed with WrongOwner 1,276 times, BranchTimeout 244 times, since the first block."
+    assert sentences.failed("tickets", errors) == told
+    assert sentences.failed("summary", errors) == ""
