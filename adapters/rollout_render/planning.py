@@ -67,7 +67,7 @@ def planned(seen: Planned) -> RenderableType:
     if seen.options or seen.loosest:
         lines += [BLANK, *_options(seen)]
     worst = ["Worst let through: a candidate that fails so often is about as likely to take the step as not."]
-    notes = [*(worst if seen.steps else ()), *_notes(seen.about)]
+    notes = [*(worst if seen.steps else ()), *_notes("plan", seen.about)]
     return Group(*lines, BLANK, *(cell(note, "dim") for note in notes))
 
 
@@ -86,7 +86,7 @@ def simulated(seen: Simulated) -> RenderableType:
         _ends(found.tallies),
     ]
     undecided = f"Undecided: more than {about_time(seen.deadline_s)} at one stage."
-    return Group(*lines, BLANK, *(cell(note, "dim") for note in (undecided, *_notes(about))))
+    return Group(*lines, BLANK, *(cell(note, "dim") for note in (undecided, *_notes("simulate", about))))
 
 
 # What both begin and end with
@@ -141,11 +141,12 @@ def _from(about: About, name: str) -> str:
     return "" if origin is None else f" ({_ORIGINS.get(origin, origin)})"
 
 
-def _notes(about: About) -> Iterator[str]:
+def _notes(verb: str, about: About) -> Iterator[str]:
     """What is not in it, and what else there is."""
     yield from _not_in_it(about)
     if about.units > 1:
-        yield f"{about.unit} is one of {about.units} that ramp side by side: rollout plan {about.rollout}"
+        others = f"rollout {verb} {about.rollout}" + ("" if verb == "plan" else " BRANCH")
+        yield f"{about.unit} is one of {about.units} that ramp side by side: {others}"
 
 
 def _not_in_it(about: About) -> Iterator[str]:

@@ -83,8 +83,8 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time.
-    ``waits``: why it goes no further before a person does something, and what; ``""`` where nothing stands in the way.
+    """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time
+    under the policy in force, 0 where they tell nothing of what is planned. ``waits``: why it goes no further before a person does something, and what; ``""`` where nothing stands in the way.
     """
 
     share: float
@@ -185,10 +185,12 @@ async def setting(backend: Backend, rollout: str, branch: str | None = None, *, 
 
 
 async def settings(backend: Backend, rollout: str, *, wanted: Wanted) -> tuple[Setting, ...]:
-    """The same of every unit of a rollout, in the order declared."""
+    """The same of every unit of a rollout, in the order declared; ``Refused`` too where it has none yet."""
     at = await Standpoint.of(backend, rollout)
+    if not (units := at.units(None)):
+        raise Refused(f"{rollout} has no branch yet: start the application that declares it.")
     rates = await Rates.of(backend, at.policy)
-    return tuple(_setting(at, unit, rates, wanted) for unit in at.units(None))
+    return tuple(_setting(at, unit, rates, wanted) for unit in units)
 
 
 def look_ahead(units: Sequence[Setting], within_s: float | None = None) -> Outlook:
@@ -271,8 +273,8 @@ def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting
     start = stage_at(policy.ramp, share) if wanted.start is None else _stage(policy.ramp, wanted.start)
     reached = _reached(at, unit, rates.traffic) if wanted.start is None else None
     same = reached is not None and share in policy.ramp.stages  # else the stage of the plan is none that it entered
-    if reached is not None and not same:
-        reached = replace(reached, calls=0.0)
+    if reached is not None and not (same and wanted.errors is None and wanted.mismatches is None):
+        reached = replace(reached, calls=0.0)  # what came is no evidence of another stage, or of what is not the case
     return Setting(
         about=about,
         approve=at.policy.ramp.approve,
@@ -290,7 +292,7 @@ def _reached(at: Standpoint, unit: str, traffic: Traffic | None) -> Reached:
         share=share_of(members),
         mode=mode_of(members),
         seconds=max(0.0, at.now - entered_at),
-        calls=0.0 if traffic is None else traffic.since_then(entered_at),
+        calls=0.0 if traffic is None else traffic.since_then(max(entered_at, at.policy.registered_at)),
         waits=_waits(at, unit),
     )
 

@@ -9,9 +9,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rollout import gates
-from rollout.domain.planning import HARMS, fits, plan
+from rollout.domain.planning import HARMS, fits, loosest, plan
 from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.draws import Average, Chance
 from rollout.domain.simulation.replay import End, Position, Scenario, beginning, replay, stay_at
@@ -30,6 +32,8 @@ def scenario(
     policy = sample_policy(ramp=Ramp.parse(ramp, soak="10m", harm=harm), **{"gates": (gates.errors(),), **changes})
     return Scenario.of(policy, "orders", truth or Truth(errors=0.001), traffic)
 
+
+PLANNED = plan(scenario(), worst=False)
 
 # Times
 
@@ -72,6 +76,45 @@ def test_the_steps_are_those_of_the_ramp_and_the_last_one_bakes() -> None:
     assert [(step.share, step.target) for step in found.steps] == [(0.0, 0.25), (0.25, 0.5), (0.5, 1.0), (1.0, None)]
     assert found.seconds == sum(step.seconds or 0 for step in found.steps[:-1])
     assert found.steps[-1].worst_errors is None
+
+
+def test_a_plan_may_begin_at_any_stage_and_nobody_need_ask_what_it_lets_through() -> None:
+    found = plan(replace(scenario(), start=2), worst=False)
+    assert [(step.share, step.worst_errors) for step in found.steps] == [(0.5, None), (1.0, None)]
+
+
+@given(calls=st.lists(st.floats(0, 1e6), min_size=2, max_size=2), soak_left_s=st.floats(0, 600))
+def test_what_is_left_falls_with_the_calls_that_came_and_never_below_the_other_steps(
+    calls: list[float], soak_left_s: float
+) -> None:
+    first, *others = PLANNED.steps[:-1]
+    rest_s = sum(step.seconds or 0 for step in others)
+    early, late = (PLANNED.after(count, soak_left_s) for count in sorted(calls))
+    assert early is not None
+    assert late is not None
+    assert rest_s + soak_left_s <= late + 1e-6 <= early + 2e-6
+    assert early <= rest_s + max(soak_left_s, first.seconds or 0) + 1e-6
+
+
+def test_what_is_left_of_a_step_that_soaks_is_the_rest_of_the_soak() -> None:
+    found = plan(scenario(DEFAULT, traffic=100.0), worst=False)
+    assert found.after(0.0, 200.0) == pytest.approx(4 * 600 + 200)
+
+
+def test_nothing_is_left_at_the_last_stage_and_for_ever_before_one_that_is_never_left() -> None:
+    last = plan(replace(scenario(), start=3))
+    assert [step.target for step in last.steps] == [None]
+    assert last.after(0.0, 600.0) == 0
+    stuck = plan(scenario(truth=Truth(errors=0.001, mismatches=0.01), gates=(gates.mismatches(),)))
+    assert stuck.after(1e9, 0.0) is None
+
+
+def test_the_stage_at_which_a_ramp_begins_is_never_left_out() -> None:
+    begun = replace(scenario(DEFAULT, traffic=50 / HOUR_S), start=2)
+    found = fits(begun, 4 * DAY_S)
+    assert found
+    assert all(0.05 in fit.ramp.stages for fit in found)
+    assert 0.05 in loosest(begun).ramp.stages
 
 
 def test_a_ramp_that_is_stuck_ends_there_and_takes_for_ever() -> None:

@@ -302,6 +302,24 @@ async def test_calls_that_came_at_the_stage_and_soak_that_passed_are_not_waited_
     assert plan(await of(backend, traffic=1.0)).left_s == second.seconds
 
 
+async def test_calls_that_came_are_no_evidence_of_what_a_person_supposes_nor_of_a_newer_policy() -> None:
+    clock = ManualClock(wall=WALL - HOUR)
+    backend = await registered(clock)
+    await hour_of_calls(backend)
+    clock.advance(HOUR)
+    seen = (await of(backend)).reached
+    assert seen is not None
+    assert seen.calls == pytest.approx(36_000)
+    for supposed in ({"errors": 0.01}, {"mismatches": 0.0}):
+        reached = (await of(backend, **supposed)).reached
+        assert reached is not None
+        assert reached.calls == 0
+    await backend.state.register(sample_policy(revision="mended"), "me")
+    reached = (await of(backend)).reached
+    assert reached is not None
+    assert reached.calls == 0
+
+
 async def test_silence_is_no_evidence_though_the_soak_goes_on() -> None:
     clock = ManualClock(wall=WALL)
     backend = await registered(clock, ramp=Ramp.parse("shadow 50% 100%", soak="1s"), gates=(gates.mismatches(),))
@@ -371,6 +389,11 @@ async def test_the_outlook_is_that_of_the_slowest_branch() -> None:
     assert (orders.left_s or 0) < (tickets.left_s or 0)
     assert (found.left_s, found.in_time) == (tickets.left_s, True)
     assert look_ahead(await units_of(backend), 1.0).in_time is False
+
+
+async def test_a_rollout_without_a_branch_has_no_outlook() -> None:
+    with pytest.raises(Refused, match="profile has no branch yet: start the application"):
+        await units_of(await registered(branches=()))
 
 
 async def test_the_outlook_is_never_where_one_branch_never_comes_there() -> None:
