@@ -93,7 +93,7 @@ def gates(one: UnitEvidence, standing: Standing) -> RenderableType:
         rows.append((cell(ALL), _harm([(point.at, point.account) for point in points], account[0], one.limit), "", ""))
     columns = ("gate", boundary(standing, one.limit), f"step at {words.odds(one.step_limit)}", "still missing")
     shown = len(columns) if any(missing for *_, missing in rows) else len(columns) - 1
-    return table(columns[:shown], [row[:shown] for row in rows])
+    return table(columns[:shown], [row[:shown] for row in rows], stretch="still missing")
 
 
 def _until(one: UnitEvidence, standing: Standing) -> list[EvidencePoint]:

@@ -268,6 +268,8 @@ def _runs(r: Report) -> Iterator[str]:
         ]
         columns = ("Unit", "Side", "What", "Count", "Share")
         yield _table(columns, rows, len(r.errors), right=columns[3:])
+        if any(line.side == "call" for line in r.errors):
+            yield sentences.ERRORS
 
 
 def _funnel(r: Report) -> str:

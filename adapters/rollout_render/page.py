@@ -149,6 +149,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "places": places(report),
         "pairs": pairs(report),
         "models_note": sentences.MODELS,
+        "errors_note": sentences.ERRORS if any(line.side == "call" for line in report.errors) else "",
         "hidden": sentences.redacted(report.examples),
         "trends": trends(report.curves, *_ends(report)),
         "ends": _ends(report),

@@ -75,6 +75,11 @@ def stopped(at: float | None, why: str, *, figures: bool) -> list[str]:
     return [since, "the figures are those of that moment"] if figures else [since]
 
 
+#: Whose failure a line of errors is.
+ERRORS: Final = (
+    "No good reply: the caller left, the process stopped or control failed, which counts for every branch alike, "
+    "though its runs were well; or an optional part was missing."
+)
 #: Beside the sums by model: they are another estimate than those of every call.
 MODELS: Final = "estimated of stored trials; what is above is counted of every call"
 

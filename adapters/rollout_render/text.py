@@ -63,7 +63,7 @@ def report_screen(r: Report) -> RenderableType:
             parts.append(cell(hidden, "dim"))
         parts += [part for example in r.examples[:2] for part in (BLANK, tables.pair(example))]
     if r.latency:
-        parts += _part("Latency", _latency(r.latency), "a failed call is slower than every quantile")
+        parts += _part("Latency", _latency(r.latency), "a failed call, whoever failed, is slower than every quantile")
     if r.paired:
         parts += [BLANK, cell(sentences.paired(r.paired))]
     for waterfall in r.waterfalls:
@@ -84,6 +84,8 @@ def report_screen(r: Report) -> RenderableType:
         parts += [BLANK, cell(f"Typical call, cohorts and models: {sentences.sample(r.sample)}")]
     if r.errors:
         parts += _part("Errors", _errors(r.errors))
+        if any(line.side == "call" for line in r.errors):
+            parts.append(cell(sentences.ERRORS, "dim"))
     if r.timeline:
         parts += _part("Decisions", tables.recent(r.timeline[:10]), f"{len(r.timeline)} read, newest first")
     parts += _part("Policy in force", tables.fields(r.policy))

@@ -262,7 +262,9 @@ def shape(histogram: Histogram) -> tuple[tuple[float, float], ...]:
 
 def errors(units: Units) -> tuple[ErrorLine, ...]:
     """What went wrong on both sides, most frequent first within a unit. Outcomes of runs are shares of all that
-    were asked for."""
+    were asked for. Side ``call``: live, bad and not answered by control instead. Nobody got a reply (the caller
+    left, or the process stopped) or control failed, which is bad for every unit alike; or an optional part of the unit
+    was missing."""
     found = []
     for unit in units:
         everything = summed(units, unit, "A", "B", "P")
@@ -272,14 +274,14 @@ def errors(units: Units) -> tuple[ErrorLine, ...]:
         live, pairs, others = summed(units, unit, "B"), summed(units, unit, "P"), summed(units, unit, "A")
         lines += [
             ("candidate", "fell back to control", live["fallbacks"], live["calls"]),
-            ("candidate", "bad calls, live", live["bad"], live["calls"]),
-            ("candidate", "bad calls, in pairs", pairs["candidate_bad"], pairs["pairs"]),
-            ("control", "bad calls", others["bad"], others["calls"]),
-            ("control", "bad calls, in pairs", pairs["control_bad"], pairs["pairs"]),
+            ("candidate", "bad in shadow", pairs["candidate_bad"], pairs["pairs"]),
+            ("call", "no good reply, live", live["bad"] - live["fallbacks"], live["calls"]),
+            ("control", "failed, or had no reply", others["bad"], others["calls"]),
+            ("control", "bad in shadow", pairs["control_bad"], pairs["pairs"]),
             ("branch", "longer than the SLA", everything["sla_missed"], runs),
         ]
         lines = [line for line in lines if line[2]]
-        order = ("candidate", "branch", "control")
+        order = ("candidate", "branch", "call", "control")
         lines.sort(key=lambda line: (order.index(line[0]), -line[2], line[1]))
         found += [ErrorLine(unit=unit, side=s, what=w, count=n, share=share(n, of)) for s, w, n, of in lines]
     return tuple(found)

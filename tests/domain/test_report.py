@@ -481,6 +481,17 @@ def test_errors_tell_failures_only_each_as_a_share_of_all_that_were_asked_for() 
     )
 
 
+def test_a_live_call_without_a_good_reply_is_no_failure_of_a_branch_whose_runs_were_well() -> None:
+    """The last second of the demo: seven callers were cut off when the process stopped."""
+    orders = Totals("orders", "B", 1, Figures({"calls": 60, "bad": 7, "outcome:ok": 58, "outcome:cancelled": 2}))
+    tickets = Totals("tickets", "B", 1, Figures({"calls": 100, "bad": 60, "fallbacks": 60}))
+    told = [(line.unit, line.side, line.what, line.count) for line in parts.errors(parts.by_unit([orders, tickets]))]
+    assert told == [
+        ("orders", "call", "no good reply, live", 7),
+        ("tickets", "candidate", "fell back to control", 60),
+    ]
+
+
 # What differs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from math import log
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 from rollout import gates
+from rollout.domain.gates import Grade
 from rollout.domain.report_evidence import EvidencePoint, StageChange, UnitEvidence
 from rollout.testing import ManualClock, MemoryBackend, memory_backend, sample_policy
 from rollout.usecases import explaining, look
 from rollout_render import screens
 from rollout_render.curves import curves
-from rollout_render.evidence import binned
+from rollout_render.evidence import binned, evidence
 from rollout_render.explained import explained
 from tests.render.story import NAME, told
 from tests.support import thresholds
@@ -55,6 +57,22 @@ async def test_nothing_is_wider_than_the_screen_or_cut(backend: MemoryBackend, s
     lines = lines_of(await screen(backend), width)
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
+
+
+async def test_on_80_columns_no_word_of_the_evidence_is_missing(backend: MemoryBackend) -> None:
+    seen = await look.show(backend, NAME)
+    doubt: dict[str, Any] = {"grade": Grade.doubt, "log_e": 30.0, "log_promote": 0.0, "log_promote_limit": log(20)}
+    branches = [
+        replace(one, findings=[replace(f, **doubt, more_calls=74, counted="compared callers") for f in one.findings])
+        for one in seen.status.branches
+    ]
+    narrow, wide = [lines_of(evidence(seen.evidence, branches), width) for width in (80, 200)]
+    assert words_of(narrow) == words_of(wide)
+    assert "about 74 compared callers" in "\n".join(wide)
+
+
+def words_of(lines: list[str]) -> list[str]:
+    return sorted(word for word in " ".join(lines).split() if set(word) != {"─"})
 
 
 async def test_the_bars_of_what_was_rolled_back_end_at_the_boundary(backend: MemoryBackend) -> None:
