@@ -84,7 +84,8 @@ class About:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time
-    under the policy in force, 0 where they tell nothing of what is planned. ``waits``: why it goes no further before a person does something, and what; ``""`` where nothing stands in the way.
+    under the policy in force, 0 where they tell nothing of what is planned. ``waits``: why it goes no further before a
+    person does something, and what; ``""`` where nothing stands in the way.
     """
 
     share: float
