@@ -47,12 +47,12 @@ def _block(finding: Finding, lines: Sequence[Line]) -> list[RenderableType]:
 
 
 def _seen(finding: Finding) -> str:
-    """``"candidate 0.21%, control 0.12%, limit 0.12%; 8,140 calls counted"``; else why there is nothing to tell."""
+    """``"candidate 0.21%, control 0.12%, limit 0.12%; 8,140 counted"``; else why there is nothing to tell."""
     if finding.observed is None or not finding.n or finding.grade is Grade.error:
         return words.why(finding)
     named = (("candidate", finding.observed), ("control", finding.baseline), ("limit", finding.limit))
     numbers = [f"{name} {words.measured(value, finding.unit_name)}" for name, value in named if value is not None]
-    return f"{', '.join(numbers)}; {words.count(finding.n)} calls counted"
+    return f"{', '.join(numbers)}; {words.count(finding.n)} counted"
 
 
 def _evidence(one: GateExplained) -> list[Line]:

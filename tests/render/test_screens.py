@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import RenderableType
 
-from rollout.domain.state import Decision, FlagOverride
+from rollout.domain.gates import Grade
+from rollout.domain.state import Decision, FlagOverride, Mode
+from rollout.domain.verdict import Action
 from rollout.usecases import look, reporting, steer
 from rollout_render import screens
 from tests.render.story import NAME, told
@@ -75,3 +78,24 @@ def every_screen(seen: Seen, text: str) -> list[RenderableType]:
         screens.check([one._replace(unit=text, findings=findings) for one in checked]),
         screens.flags([flag]),
     ]
+
+
+def test_a_gate_that_saw_nothing_is_not_shown_as_a_pass(seen: Seen) -> None:
+    _, _, history, _, _, checked = seen
+    (one, *_) = checked
+    passed = next(finding for finding in one.findings if finding.grade is Grade.passed)
+    unseen = replace(passed, n=0, observed=None, why="nothing to compare with")
+    of_check = "\n".join(printed(screens.check([one._replace(findings=(unseen,))]), 100))
+    of_history = "\n".join(printed(screens.history([replace(history[0], findings=(unseen,))]), 100))
+    for out in (of_check, of_history):
+        assert "no data" in out
+        assert f"{unseen.unit} {unseen.gate}: nothing to compare with" in out
+        assert not re.search(r"\bpass\b", out)
+    assert re.search(r"\bpass\b", "\n".join(printed(screens.check([one._replace(findings=(passed,))]), 100)))
+
+
+def test_what_is_completed_is_not_said_to_be_held(seen: Seen) -> None:
+    *_, checked = seen
+    held = next(one for one in checked if one.mode is Mode.active and one.verdict.action is Action.hold)
+    first, *_ = printed(screens.check([held._replace(mode=Mode.completed)]), 100)
+    assert first.strip() == f"Nothing left to promote: {held.unit}."
