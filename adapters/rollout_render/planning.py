@@ -49,7 +49,7 @@ def outlook(seen: Outlook) -> RenderableType:
     return Group(
         title(f"plan {seen.rollout}", about.ramp),
         _policy(about),
-        cell(_traffic(about), "dim"),
+        cell(" · ".join([_traffic(about), *_given(about)]), "dim"),
         BLANK,
         _sum_of_all(seen),
         BLANK,
@@ -136,6 +136,16 @@ def _told(about: About) -> Iterator[str]:
         yield f"{words.count(truth.users)} users"
 
 
+def _given(about: About) -> Iterator[str]:
+    """What a person supposes of every branch."""
+    if about.origins.get("errors") == "given":
+        yield f"errors {words.share(about.truth.errors)} (given)"
+    if about.origins.get("mismatches") == "given":
+        yield f"{words.share(about.truth.mismatches)} differ (given)"
+    if about.truth.users is not None:
+        yield f"{words.count(about.truth.users)} users"
+
+
 def _from(about: About, name: str) -> str:
     origin = about.origins.get(name)
     return "" if origin is None else f" ({_ORIGINS.get(origin, origin)})"
@@ -210,7 +220,9 @@ def _stuck(one: Planned) -> str:
     """At which stage it never ends, and for which gates, with what was taken to differ."""
     stuck, truth = one.steps[-1], one.about.truth
     how = "is rolled back" if stuck.end is End.rolled_back else "stays undecided"
-    differ = f" ({words.share(truth.mismatches)} differ)" if "mismatches" in stuck.waits_for else ""
+    differ = (
+        f" ({words.share(truth.mismatches)} differ)" if truth.mismatches and "mismatches" in stuck.waits_for else ""
+    )
     return f"at {at_share(stuck.share)} it {how}: {', '.join(stuck.waits_for)}{differ}"
 
 

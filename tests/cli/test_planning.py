@@ -107,6 +107,11 @@ def test_the_outlook_as_json_has_the_plan_of_each_branch(run: Run) -> None:
     assert found["units"][0]["seconds"] == alone["seconds"]
 
 
+def test_what_a_person_supposes_is_told_beside_the_traffic(run: Run) -> None:
+    shown = run("plan", "profile", *SHORT, "--from", "100%").stdout
+    assert "5/s (given) · errors 0.1% (given) · 0% differ (given)" in shown
+
+
 def test_all_branches_that_come_there_in_time_exit_with_0(run: Run) -> None:
     assert run("resume", "profile", "tickets", "--reason", "mended").exit_code == 0
     words = ("plan", "profile", *SHORT)
