@@ -114,8 +114,7 @@ def _differences(r: Report) -> str:
     for current in (True, False):
         if found := [one for one in r.mismatches if one.current is current]:
             if not current:
-                some = len(found) < len(r.mismatches)
-                parts.append(f"**{sentences.earlier(r.policy_version, r.policy_at, some=some)}**")
+                parts.append(f"**{sentences.earlier(r.policy_version, r.policy_at)}**")
             parts.append(_paths(found))
     notes = (prose(note, 400) for note in (sentences.COLUMNS, sentences.redacted(r.examples)) if note)
     return "\n\n".join([*parts, *notes])

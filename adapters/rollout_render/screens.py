@@ -143,7 +143,7 @@ def diff(seen: Diff) -> RenderableType:
         tables.mismatches(seen.mismatches, seen.policy_version, seen.policy_at),
         cell(sentences.COLUMNS, "dim"),
     ]
-    if hidden := sentences.redacted(seen.examples):
+    if hidden := sentences.redacted(seen.examples, seen.path):
         lines.append(cell(hidden, "dim"))
     for example in seen.examples:
         lines += [BLANK, tables.pair(example, seen.path)]

@@ -43,19 +43,19 @@ def beyond(found: Mismatch) -> str:
 COLUMNS: Final = "share: of the calls in which the branch was compared; noise: control against itself"
 
 
-def earlier(version: int, began: float, *, some: bool) -> str:
-    """Heads the paths that did not differ since the policy in force began. ``some``: others did."""
-    policy = f"policy v{version} began, {words.utc(began)}"
-    return f"Not seen since {policy}:" if some else f"Nothing differs since {policy}. Before that:"
+def earlier(version: int, began: float) -> str:
+    """Heads the paths that did not differ since the policy in force began."""
+    return f"Not seen since policy v{version} began, {words.utc(began)}:"
 
 
-def redacted(examples: Iterable[Example]) -> str:
+def redacted(examples: Iterable[Example], path: str | None = None) -> str:
     """What the hashes of pairs are and how to see values, with a path for an example; ``""`` where nothing is
-    hidden."""
+    hidden. ``path``: the only one that is shown, None where all are."""
     hidden = (
         str(one.get("path", ""))
         for example in examples
         for one in example.differences
+        if path in (None, one.get("path"))
         if words.is_redacted(one.get("control")) or words.is_redacted(one.get("candidate"))
     )
     if (path := next(hidden, None)) is None:

@@ -102,7 +102,7 @@ def mismatches(found: Sequence[Mismatch], version: int, began: float) -> Rendera
     current, earlier = ([m for m in found if m.current is wanted] for wanted in (True, False))
     parts: list[RenderableType] = [_mismatches(current, "beyond", sentences.beyond)] if current else []
     if earlier:
-        parts.append(cell(sentences.earlier(version, began, some=bool(current)), WARN))
+        parts.append(cell(sentences.earlier(version, began), WARN))
         parts.append(Padding.indent(_mismatches(earlier, "last seen", lambda m: words.utc(m.last_at)), 2))
     return Group(*parts)
 

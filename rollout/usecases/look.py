@@ -23,10 +23,11 @@ from rollout.domain.standing import Standing, Word, stands, worst
 from rollout.domain.state import Decision, FlagOverride, Lease, Mode, Policy, Snapshot
 from rollout.engine.judging import evidence_of
 from rollout.errors import UnknownName
-from rollout.ports import Backend
+from rollout.ports import Backend, MismatchCount
 from rollout.usecases.stopped import found_then, newest, stops_of
 
 Series = Mapping[str, Sequence[tuple[int, Mapping[str, Figures]]]]  # unit → (second, arm → figures)
+MOST_PATHS = 500  # that are read at once: so many are counted of a rollout, each once for a kind
 CONTROLLER = "controller"  # the name of the lease of whoever decides
 
 
@@ -147,7 +148,7 @@ async def show(backend: Backend, name: str) -> Shown:
         funnel=funnel,
         losses=report_parts.losses(funnel, late_blocks),
         comparisons=report_parts.comparisons(units),
-        mismatches=report_parts.mismatches(await backend.ledger.mismatches(name, limit=5), whole, units, policy),
+        mismatches=report_parts.mismatches(await paths_of(backend, policy, 5), whole, units, policy),
         errors=report_parts.errors(units),
         decisions=_recent_of(decisions[:_FEW], list(stops.values())),
         curves=curves,
@@ -204,6 +205,13 @@ async def every_decision(backend: Backend, rollout: str | None) -> list[Decision
         found += page
         before = page[-1].number
     return found[::-1]
+
+
+async def paths_of(backend: Backend, policy: Policy, limit: int, path: str | None = None) -> list[MismatchCount]:
+    """The paths that differ (or just this one): those first that were seen since the policy in force began, then the
+    most frequent. More are read than are asked for, or what was mended would hide what differs now."""
+    counted = await backend.ledger.mismatches(policy.rollout, path=path, limit=max(limit, MOST_PATHS))
+    return sorted(counted, key=lambda one: one.last_at < policy.registered_at)[:limit]
 
 
 async def standings_of(

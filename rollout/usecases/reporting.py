@@ -12,7 +12,7 @@ from rollout.domain.report_values import Bill, Cost, Mismatch, ModelCost, Sample
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, MismatchCount, TrialRecord
-from rollout.usecases.look import Series, accounts_of, known, series, standings_of
+from rollout.usecases.look import MOST_PATHS, Series, accounts_of, known, paths_of, series, standings_of
 from rollout.usecases.stopped import stops_of
 
 POINTS = 72  # the most points of a curve
@@ -61,7 +61,7 @@ async def report(backend: Backend, name: str, *, since: float | None = None) -> 
     if since is None:
         since = _began(policy, versions, decisions)
     stops = await stops_of(backend, policy, snapshot.states.get(name, {}))
-    paths = await backend.ledger.mismatches(name, limit=100)
+    paths = await paths_of(backend, policy, 100)
     totals = await backend.ledger.totals(name, since=asked)
     stored = await backend.ledger.stored(name)
     curves = await _curves(backend, policy, since, snapshot.now)
@@ -96,9 +96,9 @@ async def diff(backend: Backend, name: str, path: str | None = None, limit: int 
     snapshot = await backend.state.load()
     policy = snapshot.policies[known(snapshot, name)]
     totals = await backend.ledger.totals(name)
-    counted = await backend.ledger.mismatches(name, path=path, limit=limit)
+    counted = await paths_of(backend, policy, limit, path)
     if path and not counted:
-        every = await backend.ledger.mismatches(name, limit=500)
+        every = await backend.ledger.mismatches(name, limit=MOST_PATHS)
         raise UnknownName("path that differs", path, sorted({found.path for found in every}))
     whole = report_parts.whole(totals)
     return Diff(

@@ -56,8 +56,21 @@ async def test_a_screen_tells_what_was_mended_apart_and_when_it_was_seen_last() 
 
 
 async def test_where_nothing_differs_any_more_that_is_said_first() -> None:
-    out = " ".join(" ".join(printed(screens.diff(await reporting.diff(await mended(), "profile")), 100)).split())
-    assert out.index("Nothing differs since policy v2 began, ") < out.index("$.mended")
+    out = "\n".join(printed(screens.diff(await reporting.diff(await mended(), "profile")), 100))
+    assert out.index("Not seen since policy v2 began, ") < out.index("$.mended")
+    assert "beyond" not in out
+
+
+async def test_what_differs_now_is_told_however_many_paths_differed_more_often_once() -> None:
+    backend = await mended("$.now")
+    counts = [sample_mismatch(f"$.once[{number}]", 50 + number) for number in range(30)]
+    await backend.ledger.append(sample_batch(*counts))
+    for found, most in (
+        ((await look.show(backend, "profile")).mismatches, 5),
+        ((await reporting.diff(backend, "profile", limit=7)).mismatches, 7),
+    ):
+        assert len(found) == most
+        assert [(one.path, one.current) for one in found[:2]] == [("$.now", True), ("$.mended", False)]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -66,9 +79,8 @@ async def test_every_form_of_the_report_marks_what_the_policy_in_force_never_sho
 ) -> None:
     text = form(await reporting.report(await mended("$.now"), "profile"))
     assert text.index(".now") < text.index(".mended")
-    assert text.count("since policy v2") == 1
-    nothing = form(await reporting.report(await mended(), "profile"))
-    assert "Nothing differs since policy v2 began" in nothing
+    assert "since policy v2" in text
+    assert "since policy v1" not in text
 
 
 async def test_the_tree_of_paths_ends_with_what_was_mended() -> None:
@@ -101,6 +113,12 @@ async def test_hashes_are_explained_where_they_are_shown_with_what_shows_the_val
     assert CLEAR in " ".join(text_report(report).split())
     assert "Store(clear=" in html_report(report)
     assert "Store(clear=" in markdown_report(report)
+
+
+async def test_of_one_path_the_remedy_names_just_that_path() -> None:
+    examples = (await reporting.diff(await with_pair(HASHED, HASHED), "profile")).examples
+    assert CLEAR in sentences.redacted(examples, "$.now")
+    assert sentences.redacted(examples, "$.other") == ""
 
 
 async def test_of_values_in_clear_nothing_is_explained() -> None:
