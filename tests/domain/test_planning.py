@@ -114,7 +114,9 @@ def test_the_stage_at_which_a_ramp_begins_is_never_left_out() -> None:
     found = fits(begun, 4 * DAY_S)
     assert found
     assert all(0.05 in fit.ramp.stages for fit in found)
-    assert 0.05 in loosest(begun).ramp.stages
+    most = loosest(begun)
+    assert most.ramp.stages == (0.0, 0.05, 0.25, 0.5, 1.0)
+    assert most.steps[0].share == 0.05
 
 
 def test_a_ramp_that_is_stuck_ends_there_and_takes_for_ever() -> None:
