@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,14 @@ async def test_of_one_path_the_remedy_names_just_that_path() -> None:
     examples = (await reporting.diff(await with_pair(HASHED, HASHED), "profile")).examples
     assert CLEAR in sentences.redacted(examples, "$.now")
     assert sentences.redacted(examples, "$.other") == ""
+
+
+async def test_a_hostile_path_in_the_remedy_harms_no_page() -> None:
+    report = await reporting.report(await with_pair(HASHED, HASHED), "profile")
+    (example,) = report.examples
+    hostile = replace(example, differences=[{**example.differences[0], "path": "$.\u202e<script>\x1b" + "x" * 9_000}])
+    page = html_report(replace(report, examples=[hostile]))
+    assert [sign for sign in ("\u202e", "\x1b", "<script>x", "x" * 1_000) if sign in page] == []
 
 
 async def test_of_values_in_clear_nothing_is_explained() -> None:
