@@ -14,7 +14,7 @@ from rollout_render.explorer import difference
 from rollout_render.inert import code, prose
 from rollout_render.page import TONES
 from rollout_render.tables import summary, unique
-from rollout_render.terminal import GRADES
+from rollout_render.terminal import grade
 
 #: A comment on GitHub holds 65 536 characters. A part that does not fit any more is left out, and named.
 LONGEST: Final = 60_000
@@ -91,7 +91,7 @@ def _gates(found: Sequence[Finding], most: int) -> str:
         (
             code(f.unit),
             code(f.gate),
-            GRADES[f.grade][0],
+            grade(f).plain,
             _measured(f.observed, f),
             _measured(f.limit, f),
             _measured(f.baseline, f),

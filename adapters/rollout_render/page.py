@@ -31,7 +31,7 @@ from rollout_render.curves import curves, gate_style
 from rollout_render.evidence import ALL, boundary, told, where
 from rollout_render.explorer import pairs, places
 from rollout_render.tables import summary, unique
-from rollout_render.terminal import GRADES
+from rollout_render.terminal import grade, unseen
 from rollout_render.typical import falls
 
 TONES = {
@@ -187,8 +187,8 @@ def environment(loader: BaseLoader) -> Environment:
         "text": _text,
         "name": _name,
         "summary": summary,
-        "grade": lambda grade: GRADES[grade][0],
-        "grade_tone": lambda grade: _GRADE_TONES[grade],
+        "grade": lambda finding: grade(finding).plain,
+        "grade_tone": _tone,
         "both": words.both_numbers,
         "why": words.why,
         "evidence": words.evidence,
@@ -229,9 +229,14 @@ def gauged(findings: Iterable[Finding]) -> list[tuple[Finding, Markup, str]]:
     return [(finding, *_gauge(finding)) for finding in unique(findings)]
 
 
+def _tone(finding: Finding) -> str:
+    """Of its grade; a pass of nothing has none."""
+    return "" if unseen(finding) else _GRADE_TONES[finding.grade]
+
+
 def _gauge(finding: Finding) -> tuple[Markup, str]:
     """The observed number and the limit on one bar, to the same scale."""
-    tone = _GRADE_TONES[finding.grade]
+    tone = _tone(finding)
     if finding.observed is None or finding.limit is None or finding.gate == ALLOCATION:
         return svg.bar(None), tone
     if finding.limit <= 0:  # of a control that never failed: there is no scale, so it is all or nothing

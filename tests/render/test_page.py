@@ -19,6 +19,7 @@ from rollout.domain.report_values import Outcomes
 from rollout.domain.state import Decision, Trigger
 from rollout.testing import ManualClock, memory_backend, sample_policy
 from rollout.usecases import reporting
+from rollout_render.markdown import markdown_report
 from rollout_render.page import gauged, html_report, report_article, report_script, report_style
 from rollout_render.text import text_report
 from tests.render.hostile import dirty
@@ -263,3 +264,11 @@ def test_the_bar_of_a_gate_shows_how_far_above_its_limit_it_is(
     found = Finding(gate="errors", unit="orders", grade=Grade.breach, observed=observed, limit=limit, unit_name="%")
     ((_, bar, _),) = gauged([found])
     assert f'width="{width}" height="4"' in bar
+
+
+async def test_a_gate_that_saw_nothing_is_no_pass_in_any_form_of_the_report(report: Report) -> None:
+    unseen = Finding(gate="errors", unit="orders", grade=Grade.passed, why="nothing to compare with")
+    made = replace(report, gates=(unseen,), timeline=())
+    for form in (html_report, text_report, markdown_report):
+        assert "no data" in form(made), form
+        assert "no data" not in form(replace(made, gates=(replace(unseen, n=40),))), form
