@@ -102,10 +102,10 @@ def _overrides(flags: Sequence[FlagOverride]) -> str:
 
 def show(seen: Shown) -> RenderableType:
     """One rollout in detail."""
-    lines: list[RenderableType] = [rollout_block(seen.status), BLANK, cell(seen.status.sentence, "bold")]
+    lines: list[RenderableType] = [head(seen.at, seen.leader), BLANK, cell(seen.status.sentence, "bold")]
     units = dict.fromkeys(branch.unit for branch in seen.status.branches if branch.word is Word.rolled_back)
     lines += [cell(told) for unit in units if (told := sentences.failed(unit, seen.errors))]
-    lines.append(cell(sentences.losses(seen.losses), limit=1_000))
+    lines += [cell(sentences.losses(seen.losses), limit=1_000), BLANK, rollout_block(seen.status)]
     if gates := tables.unique(f for branch in seen.status.branches for f in branch.findings):
         lines += [BLANK, title("Gates"), tables.findings(gates)]
     if any(standing.findings for standing in seen.status.branches) and seen.evidence:

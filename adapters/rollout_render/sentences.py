@@ -120,8 +120,11 @@ def losses(found: Losses) -> str:
     text = f"Dropped: {', '.join(dropped)}."
     if found.calls:
         text += f" No shadow can be made of {sum(found.calls.values()):,} calls ({words.reasons(found.calls)})."
-    if found.not_compared:
-        text += f" {found.not_compared:,} live calls were not compared: they are outside the sample."
+    parts = [(found.not_compared, "live"), (found.not_drawn, "not drawn")]
+    if apart := [f"{number:,} {which}" for number, which in parts if number]:
+        text += f" Not compared, for they are outside the sample: {' and '.join(apart)} calls."
+    if found.fallbacks:
+        text += f" {found.fallbacks:,} live calls fell back to control."
     return text
 
 

@@ -22,6 +22,7 @@ FUNNEL = (
     ("stored", "stored", "dropped:"),
 )
 OUTSIDE = "live and outside the sample"
+NOT_DRAWN = "not drawn by the sample"
 _OUTCOMES = ("matched", "ignored", "mismatched", "incomparable")
 #: How a run ends that was wanted, and gave neither a part nor an answer.
 _FAILURES = (
@@ -116,7 +117,7 @@ def _unexplained(
     ended: dict[str, int] = {}
     lost: dict[str, int] = {}
     if step == "drawn":
-        ended["not drawn by the sample"] = left
+        ended[NOT_DRAWN] = left
     elif step == "run":  # a live call is drawn in any case, and compared at the rate of the sample
         outside = min(left, figures["served:candidate"] + figures["served:fallback"])
         ended[OUTSIDE] = outside
@@ -146,6 +147,8 @@ def losses(found: Funnel, late_blocks: int) -> Losses:
         trials=steps["stored"].drops,
         late_blocks=late_blocks,
         not_compared=steps["run"].ended.get(OUTSIDE, 0),
+        not_drawn=steps["drawn"].ended.get(NOT_DRAWN, 0),
+        fallbacks=found.served.get("fallback", 0),
     )
 
 

@@ -33,14 +33,17 @@ class Funnel:
 class Losses:
     """What is missing of the evidence, by reason; empty and 0 where nothing is. ``calls``: that no shadow can be made
     of, as ``too_large``; ``shadows``: refused, or not finished in time; ``trials``: on their way to the database;
-    ``late_blocks``: counts that came after their second was judged. ``not_compared``: live calls outside the sample,
-    which is no loss."""
+    ``late_blocks``: counts that came after their second was judged. No loss, but not compared: ``not_compared``, live
+    calls outside the sample, and ``not_drawn``, those that the sample left out. ``fallbacks``: live calls that control
+    answered in place of the candidate."""
 
     calls: Mapping[str, int]
     shadows: Mapping[str, int]
     trials: Mapping[str, int]
     late_blocks: int
     not_compared: int
+    not_drawn: int
+    fallbacks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

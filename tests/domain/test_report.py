@@ -251,7 +251,9 @@ def test_rows_of_other_calls_make_no_more_stored_than_were_queued() -> None:
 
 def test_nothing_lost_is_told_by_zeros() -> None:
     found = build_of([whole(calls=90, drawn=60, started=20, finished=20, compared=20, stored=20, served__candidate=40)])
-    assert found.losses == Losses(calls={}, shadows={}, trials={}, late_blocks=0, not_compared=40)
+    assert found.losses == Losses(
+        calls={}, shadows={}, trials={}, late_blocks=0, not_compared=40, not_drawn=30, fallbacks=0
+    )
 
 
 def test_whatever_is_lost_is_told_by_its_reason() -> None:
@@ -263,6 +265,8 @@ def test_whatever_is_lost_is_told_by_its_reason() -> None:
         trials={"queue_full": 4, "not taken by the database yet": 5},
         late_blocks=6,
         not_compared=0,
+        not_drawn=5,
+        fallbacks=0,
     )
 
 

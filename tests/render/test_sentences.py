@@ -83,13 +83,16 @@ def test_a_process_that_fell_silent_is_told() -> None:
     assert sentences.who_counted([a] * 40).endswith("and 28 more.")
 
 
-NOTHING = Losses(calls={}, shadows={}, trials={}, late_blocks=0, not_compared=0)
+NOTHING = Losses(calls={}, shadows={}, trials={}, late_blocks=0, not_compared=0, not_drawn=0, fallbacks=0)
 
 
 def test_that_nothing_was_dropped_is_said_and_what_was_not_meant_to_be_compared_is_not_dropped() -> None:
     assert sentences.losses(NOTHING) == "Dropped: no shadow, no trial, no evidence."
     assert sentences.losses(replace(NOTHING, not_compared=1_158)) == (
-        "Dropped: no shadow, no trial, no evidence. 1,158 live calls were not compared: they are outside the sample."
+        "Dropped: no shadow, no trial, no evidence. Not compared, for they are outside the sample: 1,158 live calls."
+    )
+    assert sentences.losses(replace(NOTHING, not_compared=1_158, not_drawn=1_316, fallbacks=49)).endswith(
+        "outside the sample: 1,158 live and 1,316 not drawn calls. 49 live calls fell back to control."
     )
 
 
@@ -100,6 +103,8 @@ def test_whatever_was_dropped_is_said_with_its_reasons() -> None:
         trials={"queue_full": 1},
         late_blocks=2,
         not_compared=0,
+        not_drawn=0,
+        fallbacks=0,
     )
     assert sentences.losses(found) == (
         "Dropped: 12 shadows (10 lag, 2 queue), 1 trial (1 queue_full), 2 blocks (2 too late to be judged). "
