@@ -149,6 +149,9 @@ def binned(past: Past, bins: int) -> list[float | None]:
 
 
 def told(findings: Sequence[Finding]) -> str:
-    """What the account held when a decision was taken: ``"all gates 450 : 1 of 300 : 1"``; ``""`` without one."""
+    """What the account held when a decision was taken, ``"all gates together 450 : 1, the boundary is 300 : 1"``, or
+    ``""`` without one."""
     account = account_of(findings)
-    return "" if account is None else f"{ALL} {words.odds(account[0])} of {words.odds(account[1])}"
+    return (
+        "" if account is None else f"{ALL} together {words.odds(account[0])}, the boundary is {words.odds(account[1])}"
+    )

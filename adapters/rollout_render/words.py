@@ -190,6 +190,8 @@ def both_numbers(finding: Finding) -> str:
     observed, limit = measured(finding.observed, finding.unit_name), measured(finding.limit, finding.unit_name)
     if finding.gate == ALLOCATION:
         return f"{observed} of the calls were drawn, {limit} should be"
+    if finding.observed is not None and isinf(finding.observed):
+        observed = "beyond every answer (too many failed)"
     text = observed if finding.limit is None else f"{observed} against at most {limit}"
     if finding.baseline is not None:
         text += f" (control {measured(finding.baseline, finding.unit_name)})"

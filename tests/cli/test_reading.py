@@ -74,7 +74,7 @@ def test_history_explains_a_decision_from_the_evidence_of_that_moment(run: Run) 
     out = run("history", "profile").stdout
     assert "evidence 1 : " in out
     assert "step shown" in out
-    assert re.search(r"all gates [\d,]+ : 1 of 300 : 1", out)
+    assert re.search(r"all gates together [\d,]+ : 1, the boundary is 300 : 1", out)
 
 
 def test_why_it_was_rolled_back_is_one_command(run: Run) -> None:
