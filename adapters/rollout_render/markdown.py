@@ -8,7 +8,7 @@ from typing import Final
 
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Report
-from rollout.domain.report_values import Latency, Mismatch, ModelCost
+from rollout.domain.report_values import Comparison, Latency, Mismatch, ModelCost
 from rollout_render import sentences, words
 from rollout_render.explorer import difference
 from rollout_render.inert import code, prose
@@ -66,7 +66,7 @@ def _parts(r: Report) -> Iterator[tuple[str, str]]:
     if r.gates:
         gates = unique(r.gates)
         yield f"Gates: {len(gates)}", f"{_gates(gates, 2 * _MOST)}\n\n{prose(r.bound.sentence, 700)}"
-    if r.mismatches:
+    if r.mismatches or r.comparisons:
         yield f"What differs: {_number(len(r.mismatches), 'path')}", _differences(r)
     if r.latency:
         paired = f"\n\n{prose(sentences.paired(r.paired), 400)}" if r.paired else ""
@@ -109,8 +109,10 @@ def _measured(value: float | None, finding: Finding) -> str:
 
 
 def _differences(r: Report) -> str:
-    """What the policy in force showed, then what it did not."""
-    parts = []
+    """Of every unit, also without a difference; then by path what the policy in force showed, and what it did not."""
+    parts = [_comparisons(r.comparisons)] if r.comparisons else []
+    if not r.mismatches:
+        return "\n\n".join(parts)
     for current in (True, False):
         if found := [one for one in r.mismatches if one.current is current]:
             if not current:
@@ -118,6 +120,23 @@ def _differences(r: Report) -> str:
             parts.append(_paths(found))
     notes = (prose(note, 400) for note in (sentences.COLUMNS, sentences.redacted(r.examples)) if note)
     return "\n\n".join([*parts, *notes])
+
+
+def _comparisons(found: Sequence[Comparison]) -> str:
+    rows = [
+        (
+            code(c.unit),
+            words.count(c.compared),
+            words.count(c.mismatched),
+            words.count(c.incomparable),
+            words.share(c.mismatch_share),
+            words.share(c.noise_share),
+        )
+        for c in found[:_MOST]
+    ]
+    columns = ("Unit", "Compared", "Differed", "Unclear", "Rate", "Noise")
+    notes = (prose(note, 400) for note in sentences.not_compared(found[:_MOST]))
+    return "\n\n".join([_table(columns, rows, len(found), right=columns[1:]), *notes])
 
 
 def _paths(found: Sequence[Mismatch]) -> str:

@@ -203,6 +203,7 @@ def environment(loader: BaseLoader) -> Environment:
         "who_counted": sentences.who_counted,
         "losses": sentences.losses,
         "bill": sentences.bill,
+        "not_compared": sentences.not_compared,
         "paired": sentences.paired,
     }
     made.globals |= {"bar": svg.bar, "measured": words.measured, "tones": TONES}

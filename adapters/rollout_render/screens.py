@@ -132,14 +132,16 @@ def show(seen: Shown) -> RenderableType:
 
 
 def diff(seen: Diff) -> RenderableType:
-    """The paths that differ, then stored pairs."""
+    """What became of each unit's pairs, the paths that differ, then stored pairs."""
+    units = [tables.comparisons(seen.comparisons), BLANK] if seen.comparisons and seen.path is None else []
     if not seen.mismatches:
-        return cell(f"Nothing differs in {words.count(seen.compared)} compared calls.")
+        return Group(cell(f"Nothing differs in {words.count(seen.compared)} compared calls."), *units[:1])
     lines: list[RenderableType] = [
         title(
             f"{seen.rollout}: what differs",
             f"of {words.count(seen.compared)} compared calls since the first",
         ),
+        *units,
         tables.mismatches(seen.mismatches, seen.policy_version, seen.policy_at),
         cell(sentences.COLUMNS, "dim"),
     ]

@@ -8,6 +8,7 @@ from typing import Final
 from rollout.domain.report import Example
 from rollout.domain.report_values import (
     Bill,
+    Comparison,
     ErrorLine,
     Losses,
     Mismatch,
@@ -41,6 +42,25 @@ def beyond(found: Mismatch) -> str:
 
 #: What the columns of a table of paths are.
 COLUMNS: Final = "share: of the calls in which the branch was compared; noise: control against itself"
+
+
+def not_compared(found: Iterable[Comparison]) -> list[str]:
+    """Of each unit whose pairs have not all been compared, how many were not and why: ``"tickets: 599 of 1,064 pairs
+    could not be compared, for the branch failed."``"""
+    return [
+        f"{one.unit}: {words.count(failed)} of {words.count(failed + one.compared)} pairs could not be compared, "
+        f"for {_who_failed(one)}."
+        for one in found
+        if (failed := one.branch_failed + one.control_failed)
+    ]
+
+
+def _who_failed(found: Comparison) -> str:
+    if not found.control_failed:
+        return "the branch failed"
+    if not found.branch_failed:
+        return "control failed"
+    return f"the branch ({words.count(found.branch_failed)}) or control alone failed"
 
 
 def earlier(version: int, began: float) -> str:

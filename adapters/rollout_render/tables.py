@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rollout.domain.gates import Finding, Grade
 from rollout.domain.report import Example, Field
-from rollout.domain.report_values import Cost, Funnel, Mismatch, ModelCost, Point
+from rollout.domain.report_values import Comparison, Cost, Funnel, Mismatch, ModelCost, Point
 from rollout.domain.state import Decision
 from rollout_render import sentences, words
 from rollout_render.clean import clean
@@ -95,6 +95,26 @@ def curves(found: Sequence[tuple[str, Sequence[Point]]]) -> RenderableType:
     made = table(("", ""), rows)
     made.show_header = False
     return made
+
+
+def comparisons(found: Sequence[Comparison]) -> RenderableType:
+    """What became of the pairs of each unit; below, which could not be compared."""
+    rows = [
+        (
+            cell(c.unit),
+            words.count(c.compared),
+            words.count(c.matched),
+            words.count(c.ignored),
+            words.count(c.mismatched),
+            words.count(c.incomparable),
+            words.share(c.mismatch_share),
+            words.share(c.noise_share),
+        )
+        for c in found
+    ]
+    columns = ("unit", "compared", "matched", "ignored", "differed", "unclear", "share", "noise")
+    notes = [Padding.indent(cell(note, WARN), 2) for note in sentences.not_compared(found)]
+    return Group(table(columns, rows, right=columns[1:]), *notes)
 
 
 def mismatches(found: Sequence[Mismatch], version: int, began: float) -> RenderableType:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rollout.domain.outcomes import RunOutcome
 from rollout.domain.report import Report
-from rollout.domain.report_values import Cohort, Comparison, ErrorLine, Latency, Outcomes, Waterfall
+from rollout.domain.report_values import Cohort, ErrorLine, Latency, Outcomes, Waterfall
 from rollout_render import evidence, sentences, tables, words
 from rollout_render.terminal import STYLES, Cell, cell, table, title
 
@@ -51,7 +51,7 @@ def report_screen(r: Report) -> RenderableType:
     if r.dispatch:
         parts.append(cell(f"Chosen by the dispatch: {words.reasons(r.dispatch)}."))
     if r.comparisons:
-        parts += _part("Comparisons", _comparisons(r.comparisons))
+        parts += _part("Comparisons", tables.comparisons(r.comparisons))
     if r.mismatches:
         parts += _part(
             "What differs",
@@ -115,24 +115,6 @@ def _rest(line: Outcomes) -> str:
     ]
     besides = [f"{number:,} {what}" for what, number in words.besides(line).items()]
     return "; ".join(", ".join(told) for told in (ended, besides) if told)
-
-
-def _comparisons(found: Sequence[Comparison]) -> RenderableType:
-    rows = [
-        (
-            cell(c.unit),
-            words.count(c.compared),
-            words.count(c.matched),
-            words.count(c.ignored),
-            words.count(c.mismatched),
-            words.count(c.incomparable),
-            words.share(c.mismatch_share),
-            words.share(c.noise_share),
-        )
-        for c in found
-    ]
-    columns = ("unit", "calls", "matched", "ignored", "differed", "unclear", "share", "noise")
-    return table(columns, rows, right=columns[1:])
 
 
 def _latency(found: Sequence[Latency]) -> RenderableType:

@@ -158,12 +158,14 @@ def comparisons(units: Units) -> tuple[Comparison, ...]:
         pairs = summed(units, unit, "P")
         outcomes = {name: pairs[name] for name in _OUTCOMES}
         compared = sum(outcomes.values())
-        if compared or pairs["noise"]:
+        failed = {"branch_failed": pairs["candidate_bad"], "control_failed": pairs["only_control_bad"]}
+        if compared or pairs["noise"] or any(failed.values()):
             found.append(
                 Comparison(
                     unit=unit,
                     compared=compared,
                     **outcomes,
+                    **failed,
                     mismatch_share=share(pairs["mismatched"], compared),
                     noise_runs=pairs["noise"],
                     noise_mismatched=pairs["noise_mismatched"],

@@ -48,7 +48,9 @@ class Losses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What became of the pairs of a unit; the four outcomes are disjoint and add up to ``compared``."""
+    """What became of the pairs of a unit; the four outcomes are disjoint and add up to ``compared``. Beside them stand
+    the pairs without an outcome, for a side failed: ``branch_failed``, whatever control did, and ``control_failed``,
+    control alone."""
 
     unit: str
     compared: int
@@ -56,6 +58,8 @@ class Comparison:
     ignored: int
     mismatched: int
     incomparable: int
+    branch_failed: int
+    control_failed: int
     mismatch_share: float | None
     noise_runs: int
     noise_mismatched: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rollout.domain import report as reports
 from rollout.domain import report_parts, report_sample
 from rollout.domain.report import Example, Material, Report
-from rollout.domain.report_values import Bill, Cost, Mismatch, ModelCost, Sample
+from rollout.domain.report_values import Bill, Comparison, Cost, Mismatch, ModelCost, Sample
 from rollout.domain.state import Decision, Policy
 from rollout.errors import UnknownName
 from rollout.ports import Backend, MismatchCount, TrialRecord
@@ -23,13 +23,15 @@ EXAMPLES_OF, EXAMPLES = 12, 2  # so many paths, the most frequent ones, have so 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What differs: the paths, and stored pairs as examples. ``policy_at``: when the policy in force began."""
+    """What differs: the paths, and stored pairs as examples. ``comparisons``: of every unit, also without a
+    difference. ``policy_at``: when the policy in force began."""
 
     rollout: str
     policy_version: int
     policy_at: float
     path: str | None
     compared: int
+    comparisons: Sequence[Comparison]
     mismatches: Sequence[Mismatch]
     examples: Sequence[Example]
 
@@ -100,14 +102,15 @@ async def diff(backend: Backend, name: str, path: str | None = None, limit: int 
     if path and not counted:
         every = await backend.ledger.mismatches(name, limit=MOST_PATHS)
         raise UnknownName("path that differs", path, sorted({found.path for found in every}))
-    whole = report_parts.whole(totals)
+    whole, units = report_parts.whole(totals), report_parts.by_unit(totals)
     return Diff(
         rollout=name,
         policy_version=policy.version,
         policy_at=policy.registered_at,
         path=path,
         compared=whole["compared"],
-        mismatches=report_parts.mismatches(counted, whole, report_parts.by_unit(totals), policy),
+        comparisons=report_parts.comparisons(units),
+        mismatches=report_parts.mismatches(counted, whole, units, policy),
         examples=await _examples(backend, name, path, min(limit, 5) if path is None else limit),
     )
 

@@ -511,6 +511,17 @@ def test_mismatches_stand_beside_their_noise_most_frequent_first() -> None:
     assert report.comparisons[0].noise_share == 0.05
 
 
+def test_pairs_of_which_a_side_failed_stand_beside_those_that_were_compared() -> None:
+    counts = {"pairs": 9, "matched": 4, "candidate_bad": 3, "control_bad": 4, "only_control_bad": 2}
+    (found,) = build_of([Totals("orders", "P", 1, Figures(counts))]).comparisons
+    assert (found.compared, found.branch_failed, found.control_failed) == (4, 3, 2)
+
+
+def test_a_unit_that_always_failed_is_named_among_the_comparisons() -> None:
+    (found,) = build_of([Totals("orders", "P", 1, Figures({"pairs": 5, "candidate_bad": 5}))]).comparisons
+    assert (found.unit, found.compared, found.mismatch_share, found.branch_failed) == ("orders", 0, None, 5)
+
+
 def test_paths_are_shares_of_all_calls_ever_compared_since_that_is_what_they_are_counted_of() -> None:
     paths = [MismatchCount("profile", "orders", "$.a", "value", 10)]
     report = build_of([whole(calls=10, compared=10)], ever=[whole(calls=1_000, compared=1_000)], paths=paths)

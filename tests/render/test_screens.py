@@ -66,6 +66,7 @@ def every_screen(seen: Seen, text: str) -> list[RenderableType]:
     mismatches = [replace(one, path=text, branch=text) for one in show.mismatches]
     difference = {"path": text, "kind": text, "control": text, "candidate": {"a": text}}
     examples = [replace(one, method=text, route=text, trial=text, differences=[difference]) for one in diff.examples]
+    comparisons = [replace(one, unit=text) for one in diff.comparisons]
     curves = {text: show.curves["orders"]}
     return [
         screens.status(replace(status, rollouts=[rollout], recent=decisions, database=text)),
@@ -73,7 +74,7 @@ def every_screen(seen: Seen, text: str) -> list[RenderableType]:
             replace(show, status=rollout, decisions=decisions, evidence=(), mismatches=mismatches, curves=curves)
         ),
         screens.history(decisions),
-        screens.diff(replace(diff, rollout=text, mismatches=mismatches, examples=examples)),
+        screens.diff(replace(diff, rollout=text, comparisons=comparisons, mismatches=mismatches, examples=examples)),
         screens.cost(replace(cost, rollout=text, lines=[replace(line, unit=text) for line in cost.lines])),
         screens.check([one._replace(unit=text, findings=findings) for one in checked]),
         screens.flags([flag]),

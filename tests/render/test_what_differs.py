@@ -14,6 +14,7 @@ from rollout.testing import (
     MemoryBackend,
     memory_backend,
     sample_batch,
+    sample_block,
     sample_mismatch,
     sample_policy,
     sample_trial,
@@ -133,3 +134,65 @@ async def test_a_hostile_path_in_the_remedy_harms_no_page() -> None:
 async def test_of_values_in_clear_nothing_is_explained() -> None:
     backend = await with_pair("a", {"type": "missing"})
     assert sentences.redacted((await reporting.diff(backend, "profile")).examples) == ""
+
+
+async def with_failures() -> MemoryBackend:
+    """Of the units one differs, of which half the pairs could not be compared, one never does, one always failed."""
+    backend = await mended("$.now")
+    counts = {
+        "orders": {"matched": 460, "mismatched": 5, "candidate_bad": 599, "only_control_bad": 7},
+        "picks": {"matched": 1_064},
+        "summary": {"candidate_bad": 1_064},
+    }
+    blocks = [sample_block(1_767_614_400, "P", figures, unit=unit) for unit, figures in counts.items()]
+    await backend.ledger.append(sample_batch(*blocks))
+    return backend
+
+
+NOT_COMPARED = (
+    "orders: 606 of 1,071 pairs could not be compared, for the branch (599) or control alone failed.",
+    "summary: 1,064 of 1,064 pairs could not be compared, for the branch failed.",
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_every_unit_is_told_of_before_the_paths_also_without_a_difference(width: int) -> None:
+    out = "\n".join(printed(screens.diff(await reporting.diff(await with_failures(), "profile")), width))
+    before, _ = out.split("$.now", 1)
+    rows = [line.split() for line in before.splitlines()]
+    assert ["orders", "465", "460", "0", "5", "0", "1.08%", "–"] in rows
+    assert ["picks", "1,064", "1,064", "0", "0", "0", "0%", "–"] in rows
+    assert ["summary", "0", "0", "0", "0", "0", "–", "–"] in rows
+    for note in NOT_COMPARED:
+        assert note in " ".join(before.split())
+    assert "picks:" not in before
+
+
+async def test_where_no_path_differs_what_could_not_be_compared_is_told_all_the_same() -> None:
+    seen = replace(await reporting.diff(await with_failures(), "profile"), mismatches=())
+    out = "\n".join(printed(screens.diff(seen), 120))
+    assert out.startswith("Nothing differs in ")
+    assert NOT_COMPARED[1] in out
+
+
+async def test_of_one_path_the_units_are_not_told() -> None:
+    seen = await reporting.diff(await with_failures(), "profile", "$.now")
+    assert "picks" not in "\n".join(printed(screens.diff(seen), 120))
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_every_form_of_the_report_tells_what_could_not_be_compared(form: Callable[[Report], str]) -> None:
+    text = " ".join(form(await reporting.report(await with_failures(), "profile")).split())
+    for note in NOT_COMPARED:
+        assert note in text
+
+
+async def test_a_pull_request_names_every_unit_where_no_path_differs() -> None:
+    report = replace(await reporting.report(await with_failures(), "profile"), mismatches=())
+    assert "| <code>picks</code> | 1,064 | 0 | 0 | 0% | – |" in markdown_report(report)
+
+
+async def test_where_control_alone_failed_no_branch_is_blamed() -> None:
+    found = (await reporting.diff(await with_failures(), "profile")).comparisons
+    orders = [replace(one, branch_failed=0) for one in found if one.unit == "orders"]
+    assert sentences.not_compared(orders) == ["orders: 7 of 472 pairs could not be compared, for control failed."]
