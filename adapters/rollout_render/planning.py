@@ -19,7 +19,7 @@ from rollout.domain.lifecycle import at_share
 from rollout.domain.planning import Step
 from rollout.domain.simulation.replay import End
 from rollout.domain.simulation.summary import Tally
-from rollout.usecases.planning import About, Option, Outlook, Planned, Simulated
+from rollout.usecases.planning import About, Failing, Option, Outlook, Planned, Simulated
 from rollout.usecases.rates import Origin, Traffic
 from rollout_render import words
 from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, table, title
@@ -208,12 +208,22 @@ def _outcome(one: Planned) -> tuple[Text, Text]:
     if one.seconds is None:
         return cell("never", f"bold {BAD}"), cell("; ".join([*([waits] if waits else []), _stuck(one)]))
     if waits:
-        then = f"then about {about_time(one.seconds)}" if one.seconds else ""
+        then = f"then about {about_time(one.seconds)}{_if_mended(one)}" if one.seconds else ""
         return cell("waits", f"bold {WARN}"), cell("; ".join([waits, *([then] if then else [])]))
     if one.left_s is None or not one.left_s:
         return cell("there", GOOD), cell("baking", "dim")
     longest = max(one.steps, key=lambda step: step.seconds or 0.0)
     return cell(about_time(one.left_s), "bold"), cell(f"waits for {', '.join(longest.waits_for)}", "dim")
+
+
+def _if_mended(one: Planned) -> str:
+    """On what the time of a plan hangs that takes a branch for healthy which fails now; else ``""``."""
+    failing = one.reached.failing if one.reached is not None else None
+    return "" if failing is None else f" if it is mended: of {_failed(failing)}"
+
+
+def _failed(failing: Failing) -> str:
+    return f"{words.count(failing.runs)} runs in shadow since, {words.count(failing.failed)} failed"
 
 
 def _stuck(one: Planned) -> str:
@@ -276,7 +286,11 @@ def _sum(seen: Planned) -> Iterator[Text]:
         yield cell("To plan it all the same, say from where: --from shadow", "dim")
     elif reached.waits:
         yield cell(f"{place}{took}: {reached.waits}", f"bold {WARN}")
-        yield _whole(seen, "After that: ")
+        if reached.failing is None:
+            yield _whole(seen, "After that: ")
+        else:
+            yield cell(f"Of {_failed(reached.failing)}.", f"bold {BAD}")
+            yield _whole(seen, "After that, if it is mended: ")
     elif seen.left_s is None:
         yield cell(f"{place}{took}.", "bold")
         yield _whole(seen)

@@ -17,6 +17,7 @@ from typing import Final
 
 from rollout.domain import planning
 from rollout.domain.durations import duration_text, percent
+from rollout.domain.intervals import difference
 from rollout.domain.judgement import context_of
 from rollout.domain.lifecycle import at_share, mode_of, share_of, stage_at
 from rollout.domain.planning import Step
@@ -33,6 +34,8 @@ from rollout.usecases.standpoint import Standpoint
 
 #: A mean cost of control that is as good as any other, in nano-dollars, where nothing is known.
 _SOME_NANO: Final = 1_000_000.0
+#: A unit of whose runs in shadow no larger share fails is not told to be failing.
+_SICK: Final = 0.05
 
 MakeDice = Callable[[str], Dice]  # of a seed
 
@@ -82,10 +85,19 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """How many of a unit's ``runs`` in shadow ``failed`` since it was rolled back, under the policy in force."""
+
+    runs: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time
     under the policy in force, 0 where they tell nothing of what is planned. ``waits``: why it goes no further before a
-    person does something, and what; ``""`` where nothing stands in the way.
+    person does something, and what; ``""`` where nothing stands in the way. ``failing``: None unless it is rolled back
+    and its runs in shadow clearly fail more often than control since, so that no plan of a healthy branch is its own.
     """
 
     share: float
@@ -93,6 +105,7 @@ class Reached:
     seconds: float
     calls: float
     waits: str
+    failing: Failing | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +285,7 @@ def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting
     )
     share = share_of(at.members(unit))
     start = stage_at(policy.ramp, share) if wanted.start is None else _stage(policy.ramp, wanted.start)
-    reached = _reached(at, unit, rates.traffic) if wanted.start is None else None
+    reached = _reached(at, unit, rates) if wanted.start is None else None
     same = reached is not None and share in policy.ramp.stages  # else the stage of the plan is none that it entered
     if reached is not None and not (same and wanted.errors is None and wanted.mismatches is None):
         reached = replace(reached, calls=0.0)  # what came is no evidence of another stage, or of what is not the case
@@ -286,8 +299,8 @@ def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting
     )
 
 
-def _reached(at: Standpoint, unit: str, traffic: Traffic | None) -> Reached:
-    members = at.members(unit)
+def _reached(at: Standpoint, unit: str, rates: Rates) -> Reached:
+    members, traffic = at.members(unit), rates.traffic
     entered_at = max(state.entered_at for state in members)
     return Reached(
         share=share_of(members),
@@ -295,7 +308,21 @@ def _reached(at: Standpoint, unit: str, traffic: Traffic | None) -> Reached:
         seconds=max(0.0, at.now - entered_at),
         calls=0.0 if traffic is None else traffic.since_then(max(entered_at, at.policy.registered_at)),
         waits=_waits(at, unit),
+        failing=_failing(at, unit, rates),
     )
+
+
+def _failing(at: Standpoint, unit: str, rates: Rates) -> Failing | None:
+    """See ``Reached``. Clearly: more than 5 % fail, and the difference to control is no chance (95 %)."""
+    members = at.members(unit)
+    if mode_of(members) is not Mode.rolled_back:
+        return None
+    pairs = rates.pairs_of(unit, max(state.entry for state in members))
+    runs, failed = pairs["pairs"], pairs["candidate_bad"]
+    if failed <= _SICK * runs:
+        return None
+    low, _ = difference(failed, runs, pairs["control_bad"], runs)
+    return Failing(runs=runs, failed=failed) if low > 0 else None
 
 
 def _waits(at: Standpoint, unit: str) -> str:

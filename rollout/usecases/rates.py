@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rollout.domain import report_parts
+from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units
 from rollout.domain.simulation.recorded import recorded
 from rollout.domain.state import Policy
@@ -42,11 +43,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What the last day of calls tells. ``in_force``: figures under the policy in force; ``every``: under all."""
+    """What the last day of calls tells. ``in_force``: figures under the policy in force; ``every``: under all.
+    ``ever``: under the policy in force too, however old."""
 
     traffic: Traffic | None
     in_force: Units
     every: Units
+    ever: Units
 
     @classmethod
     async def of(cls, backend: Backend, policy: Policy) -> Rates:
@@ -54,7 +57,7 @@ class Rates:
         ledger, name = backend.ledger, policy.rollout
         ever = await ledger.extent(name)
         if ever is None:
-            return cls(traffic=None, in_force={}, every={})
+            return cls(traffic=None, in_force={}, every={}, ever={})
         begin = ever[1] - RECENT_S
         since, until = await ledger.extent(name, begin) or ever
         every = await ledger.totals(name, begin)
@@ -63,7 +66,12 @@ class Rates:
             traffic=Traffic(calls=calls, since=since, until=until),
             in_force=report_parts.by_unit(await ledger.totals(name, begin, None, policy.version)),
             every=report_parts.by_unit(every),
+            ever=report_parts.by_unit(await ledger.totals(name, version=policy.version)),
         )
+
+    def pairs_of(self, unit: str, entry: int) -> Figures:
+        """The pairs of a unit since an entry of a stage, under the policy in force, however long that is ago."""
+        return self.ever.get(unit, {}).get("P", {}).get(entry, Figures())
 
     def known(self, unit: str) -> tuple[dict[str, float], dict[str, Origin]]:
         """The fields of ``Truth`` that there are enough calls for, each with its origin: of the policy in force where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from contextlib import closing
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rollout.domain.evidence import Figures
+from rollout.testing import sample_batch, sample_block
 from rollout_render.doors import Exit
 from rollout_render.planning import about_time, bar, traffic_text, two_digits
+from rollout_sql import open_backend
 from tests.cli.conftest import Run, parsed
 
 
@@ -97,6 +101,32 @@ def test_without_a_branch_every_branch_has_a_line(run: Run) -> None:
         r"Step by step: rollout plan profile BRANCH",
     ):
         assert re.search(line, result.stdout), line
+
+
+async def fail_in_shadow(url: str, runs: int) -> None:
+    """So many runs of "tickets" fail in shadow under the policy in force, at the stage where it is."""
+    backend = await open_backend(url)
+    try:
+        snapshot = await backend.state.load()
+        entry, policy = snapshot.states["profile"]["tickets"].entry, snapshot.policies["profile"]
+        pairs = Figures({"pairs": runs, "candidate_bad": runs})
+        block = sample_block(int(snapshot.now) - 60, "P", pairs, unit="tickets", entry=entry, version=policy.version)
+        await backend.ledger.append(sample_batch(block))
+    finally:
+        await backend.close()
+
+
+def test_the_plan_of_a_branch_that_fails_in_shadow_since_its_rollback_holds_only_if_it_is_mended(
+    run: Run, url: str
+) -> None:
+    outlook, alone = ("plan", "profile", "--traffic", "5/s"), ("plan", "profile", "tickets", *SHORT)
+    assert not any("mended" in run(*words).stdout for words in (outlook, alone))
+    asyncio.run(fail_in_shadow(url, 100_000))
+    failing = parsed(run(*alone, "-o", "json"))["reached"]["failing"]
+    assert 100_000 < failing["failed"] < failing["runs"]
+    counts = f"f {failing['runs']:,} runs in shadow since, {failing['failed']:,} failed"
+    assert re.search(rf"; then about \S+ if it is mended: o{counts}\b", " ".join(run(*outlook).stdout.split()))
+    assert re.search(rf"\nO{counts}\.\nAfter that, if it is mended: 100% after about ", run(*alone).stdout)
 
 
 def test_the_outlook_as_json_has_the_plan_of_each_branch(run: Run) -> None:

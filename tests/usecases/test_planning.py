@@ -24,7 +24,7 @@ from rollout.testing import (
     sample_change,
     sample_policy,
 )
-from rollout.usecases.planning import Setting, Wanted, look_ahead, plan, setting, settings, simulate
+from rollout.usecases.planning import Failing, Setting, Wanted, look_ahead, plan, setting, settings, simulate
 from rollout.usecases.rates import Traffic
 
 HOUR = 3_600
@@ -341,6 +341,63 @@ async def test_what_must_be_resumed_first_says_so_and_never_comes_there_by_itsel
     assert found.reached.waits == f"{mode.text} (errors): rollout resume profile orders"
     assert found.seconds is not None
     assert (found.left_s, found.in_time, found.options, found.loosest) == (None, False, (), None)
+
+
+def shadow(runs: int, failed: int, control: int = 0) -> Figures:
+    return Figures({"pairs": runs, "runs": runs, "candidate_bad": failed, "control_bad": control})
+
+
+async def shadowed(backend: MemoryBackend, pairs: Figures, entry: int = 2, version: int = 1) -> None:
+    """What its pairs were two days before the newest call, at an entry of a stage."""
+    second = int(WALL) - 2 * 86_400
+    await backend.ledger.append(sample_batch(sample_block(second, "P", pairs, entry=entry, version=version)))
+    await recorded(backend, int(WALL) - 60, all=Figures({"calls": 600}))
+
+
+async def failing(backend: MemoryBackend) -> Failing | None:
+    reached = (await of(backend)).reached
+    assert reached is not None
+    return reached.failing
+
+
+async def rolled_back() -> MemoryBackend:
+    backend = await registered()
+    await put(backend, mode=Mode.rolled_back, entry=2, cause="errors")
+    return backend
+
+
+async def test_what_fails_in_shadow_since_its_rollback_is_told_with_its_counts_however_long_ago() -> None:
+    backend = await rolled_back()
+    assert await failing(backend) is None
+    await shadowed(backend, shadow(400, 100, control=4))
+    assert await failing(backend) == Failing(runs=400, failed=100)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [shadow(400, 0), shadow(400, 20), shadow(400, 100, control=100), shadow(400, 100, control=95), shadow(1, 1)],
+    ids=["none failed", "few failed", "as often as control", "hardly more often", "one run"],
+)
+async def test_what_fails_hardly_more_often_than_control_is_not_told_as_failing(pairs: Figures) -> None:
+    backend = await rolled_back()
+    await shadowed(backend, pairs)
+    assert await failing(backend) is None
+
+
+async def test_what_failed_before_the_rollback_or_under_an_older_policy_is_not_told_as_failing() -> None:
+    backend = await rolled_back()
+    await shadowed(backend, shadow(400, 400), entry=1)
+    assert await failing(backend) is None
+    await shadowed(backend, shadow(300, 300))
+    assert await failing(backend) == Failing(runs=300, failed=300)
+    await backend.state.register(sample_policy(revision="mended"), "me")
+    assert await failing(backend) is None
+
+
+async def test_what_is_not_rolled_back_is_not_told_as_failing() -> None:
+    backend = await registered()
+    await shadowed(backend, shadow(400, 400), entry=1)
+    assert await failing(backend) is None
 
 
 async def test_a_flag_and_a_deadline_that_passed_stand_in_the_way_too() -> None:
