@@ -16,7 +16,7 @@ from rollout.domain.sequential.limit import MOST_MISMATCHES
 from rollout.usecases.explaining import Explained, GateExplained, UnitExplained
 from rollout_render import sentences, words
 from rollout_render.evidence import ALL
-from rollout_render.screens import decided
+from rollout_render.screens import answers, decided
 from rollout_render.terminal import cell, grade
 
 BLANK = Text("")
@@ -24,9 +24,11 @@ Line = tuple[str, str]  # what it is, and what there is to say
 
 
 def explained(seen: Explained) -> RenderableType:
-    """Each unit, each gate: what was seen of both sides, the evidence, what is missing; at the end the promise."""
+    """Whether it is safe to promote, as ``check`` begins; then each unit, each gate: what was seen of both sides, the
+    evidence, what is missing; at the end the promise."""
+    verdict = answers((unit.unit, unit.mode, unit.action) for unit in seen.units)
     parts = [part for unit in seen.units for part in (*_unit(unit), BLANK)]
-    return Group(*parts, cell(seen.bound.sentence), BLANK, cell("Nothing was changed.", "dim"))
+    return Group(*verdict, BLANK, *parts, cell(seen.bound.sentence), BLANK, cell("Nothing was changed.", "dim"))
 
 
 def _unit(unit: UnitExplained) -> list[RenderableType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -249,7 +249,7 @@ def doctor(seen: Diagnosis) -> RenderableType:
 
 def check(seen: Sequence[Checked]) -> RenderableType:
     """Whether it is safe to promote; then what would be decided of each unit, and why."""
-    lines: list[RenderableType] = [*_answers(seen), BLANK]
+    lines: list[RenderableType] = [*answers((one.unit, one.mode, one.verdict.action) for one in seen), BLANK]
     for one in seen:
         lines.append(Text.assemble((cell(one.unit).plain, "bold"), "  ", decided(one.mode, one.verdict.action)))
         said = [*one.verdict.reasons, *sentences.stopped(one.rolled_back_at, one.why, figures=bool(one.findings))]
@@ -260,23 +260,23 @@ def check(seen: Sequence[Checked]) -> RenderableType:
     return Group(*lines, cell("Nothing was changed.", "dim"))
 
 
-def _answers(seen: Sequence[Checked]) -> Iterator[Text]:
-    """Whom it is safe to promote and whom not, a line for each answer."""
-    said = [_answer(one) for one in seen]
+def answers(judged: Iterable[tuple[str, Mode, Action]]) -> Iterator[Text]:
+    """Whom it is safe to promote and whom not, a line for each answer. ``judged``: units with what would be decided."""
+    said = [(unit, _answer(mode, action)) for unit, mode, action in judged]
     for answer, style in _ANSWERS.items():
-        if units := [one.unit for one, its in zip(seen, said, strict=True) if its == answer]:
+        if units := [unit for unit, its in said if its == answer]:
             yield cell(f"{answer}: {', '.join(units)}.", style)
 
 
-def _answer(one: Checked) -> str:
-    match one.verdict.action:
+def _answer(mode: Mode, action: Action) -> str:
+    match action:
         case Action.rollback | Action.stop_shadow:
             return "Breached"
         case Action.promote:
             return "Safe to promote"
         case Action.complete:
             return "At the end of the ramp"
-    return {Mode.rolled_back: "Rolled back", Mode.completed: "Nothing left to promote"}.get(one.mode, _NOT_NOW)
+    return {Mode.rolled_back: "Rolled back", Mode.completed: "Nothing left to promote"}.get(mode, _NOT_NOW)
 
 
 _NOT_NOW = "Not to be promoted now"

@@ -159,6 +159,13 @@ def test_check_answers_first_whether_it_is_safe_to_promote(run: Run) -> None:
     assert any(line.startswith("summary  hold") for line in rest)
 
 
+@pytest.mark.parametrize("branch", [(), ("tickets",), ("orders",)])
+def test_check_that_explains_begins_with_the_same_verdict(run: Run, branch: tuple[str, ...]) -> None:
+    verdict, _, _ = run("check", "profile", *branch).stdout.partition("\n\n")
+    told, _, _ = run("check", "profile", *branch, "--explain").stdout.partition("\n\n")
+    assert told == verdict
+
+
 def test_check_of_a_branch_that_is_rolled_back_tells_when_and_why_with_the_figures_of_then(run: Run) -> None:
     (rollback,) = [one for one in parsed(run("history", "profile", "-o", "json")) if one["action"] == "rollback"]
     (seen,) = parsed(run("check", "profile", "tickets", "-o", "json"))
