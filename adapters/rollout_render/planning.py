@@ -29,7 +29,7 @@ _BAR: Final = 10  # characters
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STYLES: Final = {End.completed: GOOD, End.rolled_back: f"bold {BAD}", End.undecided: WARN}
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
-_ORIGINS: Final[dict[Origin, str]] = {"older": "recorded, older policies too"}
+_ORIGINS: Final[dict[Origin, str]] = {"older": "recorded, older policies too", "unseen": "assumed: none recorded"}
 #: What gates look at, by the field of the truth.
 _FIGURES: Final = {
     "errors": "errors",
@@ -120,7 +120,7 @@ def _told(about: About) -> Iterator[str]:
     """What is the case, as far as it can differ from plan to plan."""
     truth = about.truth
     errors = f"{truth.drift}" if truth.drift else f"{words.share(truth.errors)}{_from(about, 'errors')}"
-    yield f"errors {errors}" + (
+    yield f"control's errors {errors}" + (
         "" if truth.worse_errors is None else f", candidate's {words.share(truth.worse_errors)}"
     )
     if truth.slower:

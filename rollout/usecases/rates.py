@@ -9,7 +9,7 @@ from typing import Final, Literal
 from rollout.domain import report_parts
 from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units
-from rollout.domain.simulation.recorded import recorded
+from rollout.domain.simulation.recorded import control_calls, recorded
 from rollout.domain.state import Policy
 from rollout.ports import Backend
 
@@ -17,8 +17,8 @@ from rollout.ports import Backend
 RECENT_S: Final = 86_400
 
 #: Where a figure comes from. ``older``: from records under older versions of the policy too, because there are too few
-#: under the one in force.
-Origin = Literal["given", "recorded", "older", "assumed"]
+#: under the one in force. ``unseen``: of errors, none was recorded, and half of one is taken to have been.
+Origin = Literal["given", "recorded", "older", "unseen", "assumed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,14 @@ class Rates:
         """
         newest, every = _known(self.in_force, unit), _known(self.every, unit)
         origins: dict[str, Origin] = {name: "recorded" if name in newest else "older" for name in every}
+        if "errors" in origins and self._never_failed(unit, self.in_force if "errors" in newest else self.every):
+            origins["errors"] = "unseen"
         return {**every, **newest}, origins
+
+    @staticmethod
+    def _never_failed(unit: str, units: Units) -> bool:
+        a, pairs = (report_parts.summed(units, unit, arm) for arm in ("A", "P"))
+        return control_calls(a, pairs)[1] == 0
 
 
 def _known(units: Units, unit: str) -> Mapping[str, float]:

@@ -164,7 +164,7 @@ def test_figures_of_older_policies_that_stand_in_are_told_as_such(run: Run, url:
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE rollout_blocks SET version = 0")
     shown = run("plan", "profile", "summary", "--from", "100%").stdout
-    assert re.search(r"errors \S+ \(recorded, older policies too\)", shown)
+    assert re.search(r"control's errors \S+ \(recorded, older policies too\)", shown)
     shown = run("plan", "profile", "--from", "100%").stdout
     assert "Recorded under older policies too, for lack of calls under the one in force: errors, latency" in shown
 

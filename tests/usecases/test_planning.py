@@ -116,7 +116,9 @@ async def test_few_calls_tell_nothing() -> None:
 async def test_a_control_that_never_failed_is_not_taken_to_never_fail() -> None:
     backend = await registered()
     await recorded(backend, a=Figures({"calls": 5_000}), pairs=Figures({"pairs": 200, "matched": 200}))
-    assert (await of(backend)).about.truth.errors == pytest.approx(0.0001)
+    about = (await of(backend)).about
+    assert about.truth.errors == pytest.approx(0.0001)
+    assert about.origins["errors"] == "unseen"
 
 
 async def test_silence_after_the_last_call_changes_nothing() -> None:
@@ -152,7 +154,7 @@ async def test_fewer_than_two_calls_are_no_traffic(calls: int) -> None:
 
 # The policy in force
 
-OLD = Figures({"pairs": 500, "matched": 300, "mismatched": 200, "runs": 500, "sla_missed": 5})
+OLD = Figures({"pairs": 500, "control_bad": 1, "matched": 300, "mismatched": 200, "runs": 500, "sla_missed": 5})
 
 
 async def test_what_was_recorded_under_an_older_policy_does_not_count_where_there_is_enough_under_the_newest() -> None:

@@ -21,9 +21,15 @@ def recorded(a: Figures, b: Figures, pairs: Figures) -> dict[str, float]:
     return _errors(a, pairs) | _latency(a, pairs) | _differences(pairs) | _runs(b, pairs) | _costs(a, b, pairs)
 
 
+def control_calls(a: Figures, pairs: Figures) -> tuple[int, int]:
+    """Of how many calls control's errors are told, and how many of those failed: of the arm or of the pairs, whichever
+    are more."""
+    return max((a["calls"], a["bad"]), (pairs["pairs"], pairs["control_bad"]))
+
+
 def _errors(a: Figures, pairs: Figures) -> dict[str, float]:
     """Where no call failed, half of one is taken to have: nothing never fails."""
-    n, bad = max((a["calls"], a["bad"]), (pairs["pairs"], pairs["control_bad"]))
+    n, bad = control_calls(a, pairs)
     return {"errors": max(0.5, bad) / n} if n >= ENOUGH else {}
 
 
