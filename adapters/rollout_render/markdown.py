@@ -237,6 +237,8 @@ def _costs(r: Report) -> Iterator[str]:
         ]
         columns = ("Side", "Calls", "Without price", "Per call", "A month at 100 %")
         yield _table(columns, rows, len(r.cost), right=columns[1:])
+        if any(line.side == "control" for line in r.cost):
+            yield f"{sentences.CONTROL_COST}."
         yield f"A month: 30 days with every call at {words.rate(r.window.calls_per_s)}. No price is unknown, not free."
     if r.models:
         yield _models(r.models)

@@ -140,6 +140,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "tone": TONES[report.verdict.word],
         "gates": gauged(report.gates),
         "evidence": weighed(report.evidence, report.branches),
+        "control_cost": sentences.CONTROL_COST,
         "others": any(words.other_ends(line) for line in report.outcomes),
         "besides": any(words.besides(line) for line in report.outcomes),
         "latency": _latency(report.latency),

@@ -104,8 +104,15 @@ ERRORS: Final = (
 MODELS: Final = "estimated of stored trials; what is above is counted of every call"
 
 
+#: What the row of control is counted of.
+CONTROL_COST: Final = (
+    "control: of compared calls alone; its other calls record no usage, so what it spent so far is unknown"
+)
+
+
 def bill(found: Bill) -> str:
-    """What every call costs at 100 %, and how much more or less than today that is."""
+    """What every call costs at 100 %, how much more or less than control alone that is,
+    and which branches it supposes there."""
     if found.per_call_usd is None:
         return f"At 100 % unknown: {', '.join(found.unknown)}: calls without a price, or none yet."
     if found.month_usd is None:
@@ -113,20 +120,23 @@ def bill(found: Bill) -> str:
     else:
         text = f"At 100 %: {words.dollars(found.month_usd)} a month, {words.dollars(found.per_call_usd)} a call"
         text += _compared(found)
+    supposed = f" The total supposes at 100 % what takes no live call now: {', '.join(found.supposed)}."
     if found.control_share == 1:
-        return f"{text}. Control runs beside the branches on every call (join is overlay)."
-    share = words.share(found.control_share)
-    return f"{text}. Branches stand in for control, which runs in {share} of the calls, and for fallbacks on top."
+        text += ". Control runs beside the branches on every call (join is overlay)."
+    else:
+        share = words.share(found.control_share)
+        text += f". Branches stand in for control, which runs in {share} of the calls, and for fallbacks on top."
+    return text + supposed if found.supposed else text
 
 
 def _compared(found: Bill) -> str:
     if found.more_usd is None:
         return ""
-    today = words.dollars(found.today_month_usd)
+    alone = words.dollars(found.today_month_usd)
     if not found.more_usd:
-        return f", as control alone today ({today})"
+        return f", as control alone ({alone})"
     more = "more" if found.more_usd > 0 else "less"
-    return f", {words.dollars(abs(found.more_usd))} {more} than control alone today ({today})"
+    return f", {words.dollars(abs(found.more_usd))} {more} than control alone ({alone})"
 
 
 def losses(found: Losses) -> str:

@@ -174,9 +174,12 @@ def costs(lines: Sequence[Cost]) -> RenderableType:
         )
         for line in lines
     ]
+    has_control = any(line.side == "control" for line in lines)
+    notes = [Padding.indent(cell(sentences.CONTROL_COST, "dim"), 2)] if has_control else []
     columns = ("", "calls", "no price", "tokens in/out", "so far", "per call", "a month")
     shown = [index for index in range(len(columns)) if index != 2 or any(line.unpriced for line in lines)]
-    return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
+    made = table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
+    return Group(made, *notes)
 
 
 def models(found: Sequence[ModelCost]) -> RenderableType:

@@ -246,7 +246,7 @@ def build(material: Material) -> Report:
         examples=tuple(material.examples),
         latency=parts.latency(units, policy),
         cost=cost,
-        bill=bill(cost, policy, window.calls_per_s),
+        bill=bill(cost, policy, window.calls_per_s, material.standings),
         sample=sample(sampled, material.stored[0], policy.store_sample),
         paired=paired_latency(sampled),
         waterfalls=waterfalls(sampled, policy),

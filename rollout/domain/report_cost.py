@@ -4,6 +4,7 @@ counted of every call; by branch and model, of a sample of trials."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from rollout.domain.evidence import Figures
 from rollout.domain.report_parts import Units, summed
 from rollout.domain.report_sample import Run, Sampled, calls
 from rollout.domain.report_values import Bill, Cost, ModelCost
+from rollout.domain.standing import Standing
 from rollout.domain.state import Policy
 
 MONTH_S: Final = 30 * 86_400
@@ -31,7 +33,8 @@ def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
     )
     used = ("control_cost_nano", "control_unpriced", "control_tokens_in", "control_tokens_out")
     if control is not None and any(control[name] for name in used):
-        found.append(_cost("", "control", control, "control_", calls_per_s))
+        of_compared = _cost("", "control", control, "control_", calls_per_s)
+        found.append(replace(of_compared, spent_usd=None))  # its other calls could record no usage
     branches = []
     for unit in units:
         figures = summed(units, unit, "A", "B", "P")
@@ -40,7 +43,9 @@ def costs(units: Units, calls_per_s: float | None) -> tuple[Cost, ...]:
     return (*found, *branches, *([_together(branches)] if len(branches) > 1 else []))
 
 
-def bill(lines: Sequence[Cost], policy: Policy, calls_per_s: float | None) -> Bill | None:
+def bill(
+    lines: Sequence[Cost], policy: Policy, calls_per_s: float | None, standings: Sequence[Standing]
+) -> Bill | None:
     """Control and branches together at 100 %, of the lines of ``costs``; None where nobody recorded usage."""
     if not lines:
         return None
@@ -62,6 +67,7 @@ def bill(lines: Sequence[Cost], policy: Policy, calls_per_s: float | None) -> Bi
         today_month_usd=month_today,
         more_usd=None if month is None or month_today is None else month - month_today,
         unknown=unknown,
+        supposed=[standing.branch for standing in standings if not standing.share],
     )
 
 

@@ -145,7 +145,8 @@ class FanOutTime:
 class Cost:
     """What one side costs. ``unit`` is ``""`` for control and for all branches together. ``calls``: with known cost
     (``costed``) or without (``unpriced``; then sums are lower bounds); None for all branches together, which may have
-    seen different calls. ``month_usd``: if it ran on every call at the rate observed, for 30 days. ``tokens_*``: mean
+    seen different calls. Control's cost is known of compared calls alone: these are its ``calls``, and ``spent_usd`` is
+    None, not known. ``month_usd``: if it ran on every call at the rate observed, for 30 days. ``tokens_*``: mean
     of a call."""
 
     unit: str
@@ -162,10 +163,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """What a call costs when every branch is live at 100 %, and what it costs without branches, today, where control
-    recorded no usage nothing. ``control_share``: of the calls on which control runs then: 1 in an overlay, that of
-    reverse shadow where branches replace it; fallbacks come on top. ``more_usd``: a month, less where it is below 0.
-    ``unknown``: units (``control``) with calls without a price, or that have not run, which makes it all unknown."""
+    """What a call costs when every branch is live at 100 %, and (``today_*``) with control alone, without branches and
+    their shadows: nothing where control recorded no usage. ``control_share``: of the calls on which control runs then:
+    1 in an overlay, that of reverse shadow where branches replace it; fallbacks come on top. ``more_usd``: a month,
+    less where it is below 0. ``unknown``: units (``control``) with calls without a price, or that have not run, which
+    makes it all unknown. ``supposed``: branches without a live call now, in shadow or rolled back, that count all the
+    same."""
 
     control_share: float
     per_call_usd: Decimal | None
@@ -174,6 +177,7 @@ class Bill:
     today_month_usd: Decimal | None
     more_usd: Decimal | None
     unknown: Sequence[str]
+    supposed: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -373,7 +373,7 @@ def usage(unit: str, nano: int, **more: int) -> Totals:
 
 
 def bill_of(policy: Policy, *totals: Totals, calls_per_s: float | None = 1.0) -> Any:
-    return bill(costs(parts.by_unit(totals), calls_per_s), policy, calls_per_s)
+    return bill(costs(parts.by_unit(totals), calls_per_s), policy, calls_per_s, ())
 
 
 def test_an_overlay_pays_control_and_every_branch_of_every_call() -> None:
@@ -403,6 +403,17 @@ def test_control_that_never_recorded_usage_costs_nothing() -> None:
     free = Totals("a", "P", 1, Figures({"costed": 10, "cost_nano": 10_000}))
     found = bill_of(branches("a"), free, calls_per_s=None)
     assert (found.today_per_call_usd, found.per_call_usd, found.month_usd) == (0, Decimal("0.000001"), None)
+
+
+def test_what_control_spent_so_far_is_unknown_as_only_compared_calls_record_it() -> None:
+    control, branch = costs(parts.by_unit([usage("a", 500)]), 1.0)
+    assert (control.side, control.spent_usd, control.per_call_usd) == ("control", None, Decimal("0.000001"))
+    assert branch.spent_usd == Decimal("0.000005")
+
+
+def test_a_bill_names_the_branches_that_it_supposes_at_100_percent() -> None:
+    stand = [replace(standing(state()), branch=name, share=share) for name, share in (("a", 0.0), ("b", 0.01))]
+    assert build_of([usage("a", 500)], standings=stand).bill.supposed == ["a"]
 
 
 def test_without_usage_there_is_no_bill() -> None:

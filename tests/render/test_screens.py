@@ -16,6 +16,7 @@ from rollout.domain.state import Decision, FlagOverride, Mode
 from rollout.domain.verdict import Action
 from rollout.usecases import look, reporting, steer
 from rollout_render import screens
+from rollout_render.sentences import CONTROL_COST
 from tests.render.story import NAME, told
 from tests.render.test_watching import CONTROLS, HOSTILE, printed
 
@@ -100,3 +101,17 @@ def test_what_is_completed_is_not_said_to_be_held(seen: Seen) -> None:
     held = next(one for one in checked if one.mode is Mode.active and one.verdict.action is Action.hold)
     first, *_ = printed(screens.check([held._replace(mode=Mode.completed)]), 100)
     assert first.strip() == f"Nothing left to promote: {held.unit}."
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_row_of_control_says_that_it_is_of_compared_calls_and_not_all_that_was_spent(
+    seen: Seen, width: int
+) -> None:
+    cost = seen[4]
+    control = replace(cost.lines[0], unit="", side="control", spent_usd=None)
+    out = printed(screens.cost(replace(cost, lines=[control, *cost.lines])), width)
+    (row,) = [line for line in out if line.startswith("control ")]
+    assert "unknown" in row
+    assert CONTROL_COST in " ".join(" ".join(out).split())
+    without = printed(screens.cost(replace(cost, lines=[one for one in cost.lines if one.side != "control"])), width)
+    assert "of compared calls alone" not in " ".join(" ".join(without).split())

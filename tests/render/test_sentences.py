@@ -121,12 +121,13 @@ def test_what_is_lost_before_a_step_is_told_apart_from_what_was_not_meant_to_go_
 BILL = Bill(
     control_share=1.0, per_call_usd=Decimal("0.000582"), month_usd=Decimal(139_828),
     today_per_call_usd=Decimal("0.000291"), today_month_usd=Decimal(69_914), more_usd=Decimal(69_914), unknown=(),
+    supposed=(),
 )  # fmt: skip
 
 
 def test_the_bill_of_an_overlay_says_that_control_is_still_paid() -> None:
     assert sentences.bill(BILL) == (
-        "At 100 %: $139,828 a month, $0.000582 a call, $69,914 more than control alone today ($69,914). "
+        "At 100 %: $139,828 a month, $0.000582 a call, $69,914 more than control alone ($69,914). "
         "Control runs beside the branches on every call (join is overlay)."
     )
 
@@ -134,7 +135,7 @@ def test_the_bill_of_an_overlay_says_that_control_is_still_paid() -> None:
 def test_the_bill_of_what_replaces_control_says_how_often_control_runs() -> None:
     cheaper = replace(BILL, control_share=0.01, month_usd=Decimal(30_000), more_usd=Decimal(-39_914))
     assert sentences.bill(cheaper) == (
-        "At 100 %: $30,000 a month, $0.000582 a call, $39,914 less than control alone today ($69,914). "
+        "At 100 %: $30,000 a month, $0.000582 a call, $39,914 less than control alone ($69,914). "
         "Branches stand in for control, which runs in 1% of the calls, and for fallbacks on top."
     )
 
@@ -142,7 +143,8 @@ def test_the_bill_of_what_replaces_control_says_how_often_control_runs() -> None
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"more_usd": Decimal(0)}, "a call, as control alone today ($69,914)."),
+        ({"supposed": ("a", "b")}, "(join is overlay). The total supposes at 100 % what takes no live call now: a, b."),
+        ({"more_usd": Decimal(0)}, "a call, as control alone ($69,914)."),
         ({"more_usd": None, "today_month_usd": None}, "a month, $0.000582 a call. Control"),
         ({"month_usd": None, "more_usd": None}, "At 100 %: $0.000582 a call. Control"),
         ({"per_call_usd": None, "unknown": ("b", "c")}, "At 100 % unknown: b, c: calls without a price, or none yet."),
