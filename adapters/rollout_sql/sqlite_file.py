@@ -29,7 +29,7 @@ def look_at(target: Target, *, make_ours: bool = False) -> None:
             f"This Python has SQLite {sqlite3.sqlite_version}; {target.shown} needs 3.35 or newer. "
             "Use a newer Python, or PostgreSQL."
         )
-    with told(target), closing(sqlite3.connect(str(target.file), CONNECT_S, isolation_level=None)) as connection:
+    with told(target), closing(sqlite3.connect(str(target.file), timeout=CONNECT_S, isolation_level=None)) as connection:
         connection.execute("PRAGMA schema_version")
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
         if make_ours and journal != "wal":
