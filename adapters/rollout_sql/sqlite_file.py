@@ -18,6 +18,10 @@ from rollout_sql.urls import CONNECT_S, Target
 _OLDEST: Final = (3, 35)  # RETURNING
 
 
+def _opened(target: Target) -> sqlite3.Connection:
+    return sqlite3.connect(str(target.file), timeout=CONNECT_S, isolation_level=None)
+
+
 def look_at(target: Target, *, make_ours: bool = False) -> None:
     """Open the file (made if there is none). ``DatabaseError`` if it cannot be opened or is something else.
 
@@ -29,7 +33,7 @@ def look_at(target: Target, *, make_ours: bool = False) -> None:
             f"This Python has SQLite {sqlite3.sqlite_version}; {target.shown} needs 3.35 or newer. "
             "Use a newer Python, or PostgreSQL."
         )
-    with told(target), closing(sqlite3.connect(str(target.file), timeout=CONNECT_S, isolation_level=None)) as connection:
+    with told(target), closing(_opened(target)) as connection:
         connection.execute("PRAGMA schema_version")
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
         if make_ours and journal != "wal":
