@@ -19,8 +19,9 @@ from rollout.domain.lifecycle import at_share
 from rollout.domain.planning import Step
 from rollout.domain.simulation.replay import End
 from rollout.domain.simulation.summary import Tally
-from rollout.usecases.planning import About, Failing, Option, Outlook, Planned, Simulated
+from rollout.usecases.planning import About, Option, Outlook, Planned, Simulated
 from rollout.usecases.rates import Origin, Traffic
+from rollout.usecases.reached import Failing
 from rollout_render import words
 from rollout_render.terminal import BAD, DATA, GOOD, WARN, cell, table, title
 

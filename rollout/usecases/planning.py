@@ -16,10 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rollout.domain import planning
-from rollout.domain.durations import duration_text, percent
-from rollout.domain.intervals import difference
-from rollout.domain.judgement import context_of
-from rollout.domain.lifecycle import at_share, mode_of, share_of, stage_at
+from rollout.domain.durations import percent
+from rollout.domain.lifecycle import at_share, share_of, stage_at
 from rollout.domain.planning import Step
 from rollout.domain.ramp import Ramp
 from rollout.domain.simulation.draws import Chance, Dice
@@ -30,12 +28,11 @@ from rollout.domain.state import Mode, Policy
 from rollout.errors import Refused
 from rollout.ports import Backend
 from rollout.usecases.rates import Origin, Rates, Traffic
+from rollout.usecases.reached import Reached, reached_by
 from rollout.usecases.standpoint import Standpoint
 
 #: A mean cost of control that is as good as any other, in nano-dollars, where nothing is known.
 _SOME_NANO: Final = 1_000_000.0
-#: A unit of whose runs in shadow no larger share fails is not told to be failing.
-_SICK: Final = 0.05
 
 MakeDice = Callable[[str], Dice]  # of a seed
 
@@ -82,30 +79,6 @@ class About:
     origins: Mapping[str, Origin]
     keyed: bool
     people: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failing:
-    """How many of a unit's ``runs`` in shadow ``failed`` since it was rolled back, under the policy in force."""
-
-    runs: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
-    """Where the unit stands now. ``seconds``: since it entered its stage; ``calls``: about so many came in that time
-    under the policy in force, 0 where they tell nothing of what is planned. ``waits``: why it goes no further before a
-    person does something, and what; ``""`` where nothing stands in the way. ``failing``: None unless it is rolled back
-    and its runs in shadow clearly fail more often than control since, so that no plan of a healthy branch is its own.
-    """
-
-    share: float
-    mode: Mode
-    seconds: float
-    calls: float
-    waits: str
-    failing: Failing | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +258,7 @@ def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting
     )
     share = share_of(at.members(unit))
     start = stage_at(policy.ramp, share) if wanted.start is None else _stage(policy.ramp, wanted.start)
-    reached = _reached(at, unit, rates) if wanted.start is None else None
+    reached = reached_by(at, unit, rates) if wanted.start is None else None
     same = reached is not None and share in policy.ramp.stages  # else the stage of the plan is none that it entered
     if reached is not None and not (same and wanted.errors is None and wanted.mismatches is None):
         reached = replace(reached, calls=0.0)  # what came is no evidence of another stage, or of what is not the case
@@ -297,53 +270,6 @@ def _setting(at: Standpoint, unit: str, rates: Rates, wanted: Wanted) -> Setting
         soak_left_s=max(0.0, policy.ramp.soak_at(start) - (reached.seconds if reached is not None and same else 0.0)),
         scenario=Scenario.of(policy, unit, truth, traffic, start),
     )
-
-
-def _reached(at: Standpoint, unit: str, rates: Rates) -> Reached:
-    members, traffic = at.members(unit), rates.traffic
-    entered_at = max(state.entered_at for state in members)
-    return Reached(
-        share=share_of(members),
-        mode=mode_of(members),
-        seconds=max(0.0, at.now - entered_at),
-        calls=0.0 if traffic is None else traffic.since_then(max(entered_at, at.policy.registered_at)),
-        waits=_waits(at, unit),
-        failing=_failing(at, unit, rates),
-    )
-
-
-def _failing(at: Standpoint, unit: str, rates: Rates) -> Failing | None:
-    """See ``Reached``. Clearly: more than 5 % fail, and the difference to control is no chance (95 %)."""
-    members = at.members(unit)
-    if mode_of(members) is not Mode.rolled_back:
-        return None
-    pairs = rates.pairs_of(unit, max(state.entry for state in members))
-    runs, failed = pairs["pairs"], pairs["candidate_bad"]
-    if failed <= _SICK * runs:
-        return None
-    low, _ = difference(failed, runs, pairs["control_bad"], runs)
-    return Failing(runs=runs, failed=failed) if low > 0 else None
-
-
-def _waits(at: Standpoint, unit: str) -> str:
-    """See ``Reached``."""
-    context, thing = context_of(at.case(unit)), f"{at.policy.rollout} {unit}"
-    if context.mode in (Mode.rolled_back, Mode.paused):
-        cause = f" ({context.cause})" if context.cause else ""
-        return f"{context.mode.text}{cause}: rollout resume {thing}"
-    if context.target is None or context.mode is Mode.completed:
-        return ""
-    if context.late_s > 0:
-        passed = f"the deadline of its stage passed {duration_text(context.late_s)} ago"
-        return f"{passed}: rollout promote {thing}, or rollout reset {thing}"
-    return context.closed_by or _waits_for_another(at, unit, context.waits_for)
-
-
-def _waits_for_another(at: Standpoint, unit: str, why: str) -> str:
-    """``why``: which branch it comes after that is below it, which matters here where that does not move either."""
-    before = {name for branch in at.policy.units()[unit] for name in branch.after}
-    moving = all(at.states[name].mode in (Mode.active, Mode.completed) for name in before if name in at.states)
-    return "" if moving else why
 
 
 def _options(at: Setting, within_s: float, gone_s: float) -> tuple[Option, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -152,8 +152,8 @@ async def test_no_text_of_an_error_is_told_for_aiohttp_puts_the_address_there() 
         def post(self, url: str, **_: Any) -> Any:
             raise aiohttp.ClientOSError(32, f"Can not write request body for {url}")
 
-    client = Client()
-    client._session = Broken()  # type: ignore[assignment]  # all of a session that is used
+    client, broken = Client(), cast("aiohttp.ClientSession", Broken())  # all of a session that is used
+    client._session = broken
     with pytest.raises(NotTaken) as caught:
         await client.post(Slack("https://hooks.example/token"), sealed(), b"{}")
     assert str(caught.value) == "ClientOSError, Broken pipe"

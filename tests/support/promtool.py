@@ -14,6 +14,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 def needs_promtool(test: Test) -> Test:
+    """Skipped, and told, where there is none; `.ci/run` installs it, so no check goes without."""
     missing = shutil.which("promtool") is None
     marked: Test = pytest.mark.skipif(missing, reason="promtool is not on the PATH")(pytest.mark.promtool(test))
     return marked

@@ -24,8 +24,9 @@ from rollout.testing import (
     sample_change,
     sample_policy,
 )
-from rollout.usecases.planning import Failing, Setting, Wanted, look_ahead, plan, setting, settings, simulate
+from rollout.usecases.planning import Setting, Wanted, look_ahead, plan, setting, settings, simulate
 from rollout.usecases.rates import Traffic
+from rollout.usecases.reached import Failing
 
 HOUR = 3_600
 WALL = 1_767_614_400.0
